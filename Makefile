@@ -1,0 +1,44 @@
+# `make` alone lists the targets. CI (.ci/run) runs the same ones.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -X main.version=$(VERSION)
+FUZZTIME ?= 30s
+BENCH    ?=
+export GOFLAGS := -trimpath -buildvcs=false
+
+.PHONY: help build demo test race lint fuzz bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+build: ## bin/repld and bin/replctl
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/repld ./cmd/replctl
+
+demo: build ## three real nodes, a killed and a frozen active, nothing lost: under a minute
+	@mkdir -p bin && go build -o bin/demo ./tools/demo
+	@bin/demo -bin bin
+
+test: ## all tests (the comparison with redis-server is skipped where there is none, unless CI=true)
+	go test -timeout 10m ./...
+
+race: ## all tests with the race detector
+	go test -race -timeout 15m ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@set -e; for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+bench: build ## throughput and latency beside redis-server on the same disk (BENCH='-quick' for a glance)
+	@go build -o bin/bench ./tools/bench
+	@bin/bench -bin bin $(BENCH)
+
+clean: ## remove what was built and left over
+	rm -rf bin .demo .bench

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"repld/internal/admin"
+)
+
+func (a *app) promoteCmd() *cobra.Command {
+	var req admin.PromoteRequest
+	var k int
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "promote [NODE]",
+		Short: "Make a standby the active after the old one died or was cut off",
+		Long: `Make NODE (default: the node that is asked) the active, in a new epoch. The old active, if it still runs, is fenced: none of
+its later writes is accepted. Use switchover when the old active is well.
+
+Enough nodes have to answer to show that no acknowledged write can be missing: the last active, or all but k-1 of
+the sync set. Otherwise it is refused with exit code 5. --allow-data-loss overrides that, asks for confirmation (or --yes), and says and
+records what was given up.`,
+		Example: "  replctl promote b --plan\n  replctl promote b\n  replctl promote b --allow-data-loss --reason 'rack 2 burnt down'",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				req.Node = args[0]
+			}
+			if cmd.Flags().Changed("sync") {
+				req.Sync = &k
+			}
+			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
+				if req.AllowDataLoss && !req.Plan && !yes {
+					if err := a.confirmLoss(ctx, c, req); err != nil {
+						return err
+					}
+				}
+				out, err := c.Promote(ctx, req, a.progress)
+				return a.promoted("promote", out, err)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&req.Plan, "plan", false, "say what would happen, change nothing")
+	f.BoolVar(&req.AllowDataLoss, "allow-data-loss", false, "promote although acknowledged writes may be lost")
+	f.BoolVar(&req.Bootstrap, "bootstrap", false, "first start of a cluster although not all nodes answer")
+	f.IntVar(&k, "sync", 0, "acknowledgements a commit of the new epoch needs (default: as configured)")
+	f.StringVar(&req.Reason, "reason", "", "why, for the log of all nodes")
+	f.BoolVar(&yes, "yes", false, "do not ask for confirmation of --allow-data-loss")
+	return cmd
+}
+
+func (a *app) switchoverCmd() *cobra.Command {
+	var req admin.SwitchoverRequest
+	cmd := &cobra.Command{
+		Use:   "switchover [TO]",
+		Short: "Hand the activity over to a standby, with the old active's help",
+		Long: `Hand over to TO (default: the best standby): the active pauses writes, TO catches up to its last record, takes over in a new
+epoch, and writes resume there. No acknowledged write is lost; if TO does not catch up in time the old active resumes.`,
+		Example: "  replctl switchover\n  replctl switchover c --plan",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				req.To = args[0]
+			}
+			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
+				out, err := c.Switchover(ctx, req, a.progress)
+				return a.promoted("switchover", out, err)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&req.Plan, "plan", false, "say what would happen, change nothing")
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the log of all nodes")
+	return cmd
+}
+
+func (a *app) demoteCmd() *cobra.Command {
+	var req admin.DemoteRequest
+	cmd := &cobra.Command{
+		Use:     "demote [NODE]",
+		Short:   "Make the active step down; the cluster then has no active",
+		Example: "  replctl demote a --reason maintenance",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				req.Node = args[0]
+			}
+			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
+				if err := c.Demote(ctx, req, a.progress); err != nil {
+					return err
+				}
+				return a.emit(map[string]bool{"demoted": true}, func(w io.Writer) {
+					fmt.Fprintln(w, "demoted: nobody may write until a node is promoted")
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the log of all nodes")
+	return cmd
+}
+
+// confirmLoss shows the plan and wants the cluster's name typed. Without an answer nothing happens.
+func (a *app) confirmLoss(ctx context.Context, c *admin.Client, req admin.PromoteRequest) error {
+	plan := req
+	plan.Plan = true
+	out, err := c.Promote(ctx, plan, a.progress)
+	var fault *admin.Error
+	if err != nil && (!errors.As(err, &fault) || fault.Code != admin.CodeRefused) {
+		return err
+	}
+	st, err := c.Status(ctx, true)
+	if err != nil {
+		return err
+	}
+	planText(a.err, out)
+	fmt.Fprintf(a.err, "type the cluster's name, %s, to go on:\n", st.Cluster)
+	answer, err := bufio.NewReader(a.in).ReadString('\n')
+	if strings.TrimSpace(answer) == st.Cluster {
+		return nil
+	}
+	if errors.Is(err, io.EOF) && answer == "" {
+		return usageError("--allow-data-loss needs a person's confirmation, or --yes")
+	}
+	return usageError("not confirmed, nothing was changed")
+}
+
+// promoted prints how a promotion, a switchover or a plan came out.
+func (a *app) promoted(verb string, out admin.PromoteResult, err error) error {
+	var fault *admin.Error
+	if err != nil && (!errors.As(err, &fault) || fault.Code != admin.CodeRefused) {
+		return err
+	}
+	if a.format != formatTable {
+		if e := a.emit(out, nil); e != nil {
+			return e
+		}
+		return err
+	}
+	switch {
+	case err != nil:
+		refusalText(a.err, verb, out, err)
+		return silent(exitRefused)
+	case out.Plan:
+		planText(a.out, out)
+		if !out.Allowed {
+			return silent(exitRefused)
+		}
+	case out.Already:
+		fmt.Fprintf(a.out, "%s is already the active at epoch %d, nothing was changed\n", out.Node, out.Epoch)
+	default:
+		resultText(a.out, out)
+	}
+	return nil
+}
+
+func resultText(w io.Writer, out admin.PromoteResult) {
+	fmt.Fprintf(w, "%s is active at epoch %d (before: %d), after %.0f ms\n", out.Node, out.Epoch, out.Previous, out.Millis)
+	fmt.Fprintf(w, "  continues at LSN %d%s; replayed %s in %.2f s\n", out.From.LSN, source(out), plural(out.Replay, "record"), out.ReplaySec)
+	fmt.Fprintf(w, "  sync set: %s besides the active\n", out.Sync)
+	lossText(w, out)
+}
+
+func planText(w io.Writer, out admin.PromoteResult) {
+	fmt.Fprintf(w, "plan: %s would become active at epoch %d (now: %d)\n", out.Node, out.Epoch, out.Previous)
+	fmt.Fprintf(w, "  continues at LSN %d%s; replays %s, about %.2f s\n", out.From.LSN, source(out), plural(out.Replay, "record"), out.ReplaySec)
+	fmt.Fprintf(w, "  sync set: %s besides the active\n", out.Sync)
+	fmt.Fprintf(w, "  answered: %s; missing: %s\n", list(out.Have), list(out.Missing))
+	lossText(w, out)
+	if out.Already {
+		fmt.Fprintln(w, "  it is the active already: nothing would change")
+	}
+	if !out.Allowed {
+		fmt.Fprintln(w, "  it would be REFUSED:")
+		for _, r := range out.Reasons {
+			fmt.Fprintf(w, "    - %s\n", r)
+		}
+	}
+}
+
+func source(out admin.PromoteResult) string {
+	if out.Source == "" || out.Source == out.Node {
+		return ""
+	}
+	return " with the log of " + out.Source
+}
+
+func lossText(w io.Writer, out admin.PromoteResult) {
+	switch {
+	case out.LossSaid != "":
+		fmt.Fprintf(w, "  lost: %s\n", out.LossSaid)
+	case out.LostTo > 0:
+		fmt.Fprintf(w, "  lost: LSN %d to %d\n", out.LostFrom, out.LostTo)
+	case out.Allowed:
+		fmt.Fprintln(w, "  lost: nothing that was acknowledged")
+	}
+}
+
+func refusalText(w io.Writer, verb string, out admin.PromoteResult, err error) {
+	fmt.Fprintf(w, "%s refused, nothing was changed: %v\n", verb, err)
+	for _, r := range out.Reasons {
+		fmt.Fprintf(w, "  - %s\n", r)
+	}
+	if len(out.Have)+len(out.Missing) > 0 {
+		fmt.Fprintf(w, "answered: %s; missing: %s\n", list(out.Have), list(out.Missing))
+	}
+	fmt.Fprintln(w, "What to do:")
+	if len(out.Missing) > 0 {
+		fmt.Fprintln(w, "  - start or reconnect what is missing, then try again")
+	}
+	if verb == "promote" {
+		fmt.Fprintln(w, "  - see what would be lost: replctl promote NODE --allow-data-loss --plan; then decide without --plan")
+	} else {
+		fmt.Fprintln(w, "  - see replctl status; if the active is dead use replctl promote")
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"repld/internal/admin"
+)
+
+func (a *app) verifyCmd() *cobra.Command {
+	var wait time.Duration
+	var rate string
+	var noReplay bool
+	cmd := &cobra.Command{
+		Use:   "verify [DIR]",
+		Short: "Prove that the copies agree, or that a data directory is whole",
+		Long: `Without DIR: a mark is written to the log; every node digests its state at exactly that point, without stopping, and chain heads and
+digests are compared. A lagged standby answers when it has reached the mark.
+
+With DIR, the data directory of a node (or a copy of it): every segment, checksum, chain, epoch order and LSN of the log; every file and
+row of the state; snapshots that wait for installation; identity and epoch slots. If the log reaches back to the first record the
+state is rebuilt from it in a temporary folder and compared. Nothing is changed; the log of a running node can be
+verified too, its state only when it is stopped.
+
+The exit code is 0, 6 (difference or damage) or 1 (could not be verified).`,
+		Example: "  replctl verify\n  replctl verify --wait 2h        # for a standby that lags by an hour\n  replctl verify /var/lib/repld -o json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return a.verifyDir(cmd.Context(), args[0], !noReplay)
+			}
+			bytes, err := parseRate(rate)
+			if err != nil {
+				return err
+			}
+			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
+				out, err := c.Verify(ctx, admin.VerifyRequest{WaitSeconds: wait.Seconds(), BytesPerSec: bytes}, a.progress)
+				if err != nil {
+					return err
+				}
+				if err := a.emit(out, func(w io.Writer) { verifyTable(w, out) }); err != nil {
+					return err
+				}
+				if !out.OK {
+					return silent(exitDifference)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long nodes may take to reach the mark (default: the largest apply_delay and 30 s)")
+	cmd.Flags().StringVar(&rate, "rate", "", "bytes a second that each node reads at most, like 50MiB (default: unlimited)")
+	cmd.Flags().BoolVar(&noReplay, "no-replay", false, "with DIR: do not rebuild the state from the log")
+	return cmd
+}
+
+func verifyTable(w io.Writer, out admin.VerifyResult) {
+	rows := make([][]string, 0, len(out.Nodes))
+	for _, n := range out.Nodes {
+		if n.Error != "" {
+			rows = append(rows, []string{n.Node, "?", "?", "?", "?", n.Error})
+			continue
+		}
+		rows = append(rows, []string{n.Node, n.Position.String(), n.Digest.String(), fmt.Sprint(n.Rows), bytesText(int64(n.Bytes)), differs(out, n)})
+	}
+	table(w, []string{"NODE", "POSITION", "DIGEST", ">ROWS", ">BYTES", "VERDICT"}, rows)
+	for _, note := range out.Notes {
+		fmt.Fprintf(w, "note: %s\n", note)
+	}
+	if out.OK {
+		fmt.Fprintf(w, "\nverify: ok, all copies are equal at LSN %d of epoch %d\n", out.Mark.LSN, out.Mark.Epoch)
+		return
+	}
+	fmt.Fprintln(w, "\nverify: FAILED, see above")
+}
+
+// differs compares a node with the first one that answered.
+func differs(out admin.VerifyResult, n admin.NodeDigest) string {
+	for _, first := range out.Nodes {
+		switch {
+		case first.Error != "":
+			continue
+		case first.Node == n.Node:
+			return "ok"
+		case first.Position != n.Position:
+			return "history differs from " + first.Node
+		case first.Digest != n.Digest:
+			return "state differs from " + first.Node
+		}
+		return "ok"
+	}
+	return "ok"
+}

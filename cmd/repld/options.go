@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"repld/failover"
+	"repld/internal/config"
+	"repld/internal/node"
+	"repld/internal/resp"
+	"repld/internal/server"
+	"repld/wal"
+)
+
+// nodeOptions maps the settings to a node. It opens the token store when one is configured.
+func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
+	o := node.Options{
+		Cluster: c.Cluster, Name: c.Node, Dir: c.Data, Version: buildVersion(),
+		Mode: node.Mode(c.Mode), ApplyDelay: c.ApplyDelay, StandbyReads: c.Client.StandbyReads,
+		Sync: node.SyncOptions{K: c.Sync.K, Members: c.Sync.Members, Policy: node.SyncPolicy(c.Sync.Policy), ShrinkAfter: c.Sync.ShrinkAfter},
+
+		Client:       clientOptions(c),
+		Codec:        codecOf(c.WAL.Codec),
+		SegmentBytes: int64(c.WAL.SegmentSize), MemoryTail: int64(c.WAL.MemoryTail), LogBudget: int64(c.WAL.Retain),
+		QueueBytes: int(c.Limits.QueueBytes),
+		CacheBytes: int64(c.State.Cache), MemTableBytes: int64(c.State.Memtable),
+		StallLimit: c.Limits.Stall, CommitTimeout: c.Limits.CommitTimeout,
+		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
+		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
+		Logger: logger,
+	}
+	for _, p := range c.Others() {
+		o.Peers = append(o.Peers, node.Peer{Name: p.Name, Addr: p.Addr, Client: p.Client})
+	}
+	if len(o.Peers) > 0 {
+		o.Listen = func() (net.Listener, error) {
+			return new(net.ListenConfig).Listen(context.Background(), "tcp", c.Listen)
+		}
+	}
+	if c.Token.Path == "" {
+		return o, nil // the node keeps its own
+	}
+	store, err := failover.OpenFileStore(failover.FileStoreOptions{Dir: c.Token.Path, Shared: c.Token.Shared, Logger: logger})
+	if err != nil {
+		return o, fmt.Errorf("token store %s: %w", c.Token.Path, err)
+	}
+	o.Token = store
+	return o, nil
+}
+
+func clientOptions(c *config.Config) server.Options {
+	return server.Options{
+		Password: server.Secret(c.Client.Password), SocketMode: c.Client.SocketMode, MaxClients: c.Client.MaxClients,
+		IdleTimeout: c.Client.IdleTimeout, MaxOutputBytes: int(c.Client.OutputLimit), Limits: resp.Limits{MaxBulk: int(c.Client.MaxBulk)},
+	}
+}
+
+// codecOf maps the names that the configuration allows.
+func codecOf(name string) wal.Codec {
+	switch name {
+	case "zstd":
+		return wal.CodecZstd
+	case "none":
+		return wal.CodecNone
+	}
+	return wal.CodecS2
+}
+
+// clientListeners opens the sockets for clients; with auth, a listener's clients have to give the password.
+func clientListeners(c *config.Config) ([]clientListener, error) {
+	l, err := server.ListenUnix(c.Client.Socket, c.Client.SocketMode)
+	if err != nil {
+		return nil, err
+	}
+	// The permissions of the socket file are its access control, as long as no password is set.
+	out := []clientListener{{Listener: l, auth: c.Client.Password != ""}}
+	if c.Client.TCP == "" {
+		return out, nil
+	}
+	t, err := net.Listen("tcp", c.Client.TCP)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for clients: %w", err), l.Close())
+	}
+	return append(out, clientListener{Listener: t, auth: c.Client.Password != ""}), nil
+}
+
+type clientListener struct {
+	net.Listener
+	auth bool
+}

@@ -1,0 +1,89 @@
+package failover
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// A box is how this package stores a small JSON document: the two slots of the epoch file and each revision of a
+// token file (drawn in doc.go). Little endian:
+//
+//	 0  magic u32     "RPE1" (epoch) or "RPT1" (token); the last byte is the version
+//	 4  length u32    of the document
+//	 8  number u64    generation or revision
+//	16  hash u64      xxhash64 of bytes 0..15 and the document
+//	24  document
+const boxHeader = 24
+
+// boxMagic tells the kinds of box apart, so that a token file copied over an epoch file is not read as one.
+type boxMagic [4]byte
+
+var (
+	slotMagic  = boxMagic{'R', 'P', 'E', '1'}
+	tokenMagic = boxMagic{'R', 'P', 'T', '1'}
+)
+
+// errBox is the reason part of a CorruptError or the cause below ErrVersion.
+var errBox = errors.New("damaged")
+
+// encodeBox returns the stored form of doc.
+func encodeBox(magic boxMagic, number uint64, doc []byte) []byte {
+	b := make([]byte, boxHeader, boxHeader+len(doc))
+	copy(b, magic[:])
+	binary.LittleEndian.PutUint32(b[4:], uint32(len(doc)))
+	binary.LittleEndian.PutUint64(b[8:], number)
+	b = append(b, doc...)
+	binary.LittleEndian.PutUint64(b[16:], boxHash(b, len(doc)))
+	return b
+}
+
+// decodeBox returns number and document (aliasing b) of a box at the start of b. Trailing bytes are ignored, because
+// a slot is larger than its box. The error is ErrVersion for this kind in another version, else errBox with why. The
+// hash is checked before the version, so that a rotten version byte is taken for damage; later versions keep this header.
+func decodeBox(magic boxMagic, b []byte) (number uint64, doc []byte, err error) {
+	if len(b) < boxHeader {
+		return 0, nil, fmt.Errorf("%w: %d bytes, header needs %d", errBox, len(b), boxHeader)
+	}
+	found := boxMagic(b[:4])
+	if [3]byte(found[:3]) != [3]byte(magic[:3]) {
+		return 0, nil, fmt.Errorf("%w: magic %q, expected %q", errBox, found[:], magic[:])
+	}
+	n := int64(binary.LittleEndian.Uint32(b[4:]))
+	if n > int64(len(b)-boxHeader) {
+		return 0, nil, fmt.Errorf("%w: length %d in %d bytes", errBox, n, len(b)-boxHeader)
+	}
+	want, got := binary.LittleEndian.Uint64(b[16:]), boxHash(b, int(n))
+	if want != got {
+		return 0, nil, fmt.Errorf("%w: hash %016x, expected %016x", errBox, got, want)
+	}
+	if found != magic {
+		return 0, nil, fmt.Errorf("%w: found %q, know %q", ErrVersion, found[:], magic[:])
+	}
+	return binary.LittleEndian.Uint64(b[8:]), b[boxHeader : boxHeader+n], nil
+}
+
+func boxHash(b []byte, n int) uint64 {
+	d := xxhash.New()
+	_, _ = d.Write(b[:16]) // a hash never fails to write
+	_, _ = d.Write(b[boxHeader : boxHeader+n])
+	return d.Sum64()
+}
+
+// decodeStrict reads exactly one JSON document without fields that v does not have: an unknown field is a promise that
+// this program would not keep.
+func decodeStrict(doc []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(doc))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if d.InputOffset() != int64(len(doc)) {
+		return fmt.Errorf("%d bytes after the document", int64(len(doc))-d.InputOffset())
+	}
+	return nil
+}

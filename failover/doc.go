@@ -1,0 +1,2 @@
+// Package failover decides who may write.
+package failover

@@ -1,0 +1,278 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	defaultListen   = "127.0.0.1:7600"
+	maxSocketPath   = 107 // sun_path of Linux without the final zero
+	maxPasswordFile = 4 << 10
+	minBulk         = Size(1 << 10)
+	maxBulk         = Size(512 << 20)
+)
+
+var namePattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+
+// complete fills in the defaults that depend on other settings.
+func (c *Config) complete() {
+	if c.Listen == "" {
+		c.Listen = defaultListen
+		if own := c.Self(); own.Addr != "" {
+			c.Listen = own.Addr
+		}
+	}
+	if c.Announce == "" {
+		c.Announce = c.Listen
+	}
+	if c.Data != "" {
+		c.Client.Socket = orPath(c.Client.Socket, c.Data, "client.sock")
+		c.Admin.Socket = orPath(c.Admin.Socket, c.Data, "admin.sock")
+	}
+	if c.Client.OutputLimit == 0 {
+		c.Client.OutputLimit = c.Client.MaxBulk + 64<<20
+	}
+	if len(c.Sync.Members) == 0 {
+		for _, p := range c.Peers {
+			c.Sync.Members = append(c.Sync.Members, p.Name)
+		}
+	}
+	if c.sources["sync.k"].kind == "default" && len(c.Others()) > 0 {
+		c.Sync.K = 1
+	}
+}
+
+func orPath(path, dir, name string) string {
+	if path != "" {
+		return path
+	}
+	return filepath.Join(dir, name)
+}
+
+// check reports every contradiction, not only the first.
+func (c *Config) check(p *problems) {
+	c.checkNames(p)
+	c.checkAddresses(p)
+	c.checkPeers(p)
+	c.checkMode(p)
+	c.checkSync(p)
+	c.checkSockets(p)
+	c.checkClient(p)
+}
+
+// wrong reports a contradiction, unless the value could not even be read, which says enough.
+func (c *Config) wrong(p *problems, key, format string, args ...any) {
+	if p.unread[key] {
+		return
+	}
+	p.add(key, c.sources[key], format, args...)
+}
+
+// missing reports a required setting unless its value was reported as wrong already.
+func (c *Config) missing(p *problems, key string) {
+	if c.sources[key].kind == "default" {
+		c.wrong(p, key, "has to be set")
+	}
+}
+
+func (c *Config) checkNames(p *problems) {
+	for _, x := range []struct{ key, name string }{{"cluster", c.Cluster}, {"node", c.Node}} {
+		switch {
+		case x.name == "":
+			c.missing(p, x.key)
+		case !namePattern.MatchString(x.name):
+			c.wrong(p, x.key, "%q is not a name (a-z, 0-9 and -, at most 32 characters)", x.name)
+		}
+	}
+	if c.Data == "" {
+		c.missing(p, "data")
+	}
+}
+
+func (c *Config) checkAddresses(p *problems) {
+	for _, x := range []struct{ key, addr string }{{"listen", c.Listen}, {"announce", c.Announce}, {"client.tcp", c.Client.TCP}, {"admin.http", c.Admin.HTTP}} {
+		if c.sources[x.key].kind == "default" || x.addr == "" {
+			continue
+		}
+		if err := checkAddr(x.addr); err != nil {
+			c.wrong(p, x.key, "%v", err)
+		}
+	}
+}
+
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", addr)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%q has no port between 1 and 65535", addr)
+	}
+	return nil
+}
+
+func (c *Config) checkPeers(p *problems) {
+	if len(c.Peers) == 0 {
+		return
+	}
+	names, addrs := map[string]int{}, map[string]string{}
+	for i, peer := range c.Peers {
+		switch {
+		case !namePattern.MatchString(peer.Name):
+			c.wrong(p, "peers", "entry %d: name %q is not a name (a-z, 0-9 and -, at most 32 characters)", i+1, peer.Name)
+		case names[peer.Name] > 0:
+			c.wrong(p, "peers", "entries %d and %d have the same name %s", names[peer.Name], i+1, peer.Name)
+		default:
+			names[peer.Name] = i + 1
+		}
+		if err := checkAddr(peer.Addr); err != nil {
+			c.wrong(p, "peers", "entry %d: addr %v", i+1, err)
+		} else if other, twice := addrs[peer.Addr]; twice {
+			c.wrong(p, "peers", "%s and %s have the same address %s", other, peer.Name, peer.Addr)
+		} else {
+			addrs[peer.Addr] = peer.Name
+		}
+	}
+	if c.Node != "" && names[c.Node] == 0 {
+		c.wrong(p, "peers", "this node, %s, is missing: list every node, so that the list is the same on all of them", c.Node)
+	}
+	if own := c.Self(); names[c.Node] > 0 && own.Mode != "" && own.Mode != c.Mode {
+		c.wrong(p, "peers", "says that %s is %s, but mode is %s", c.Node, own.Mode, c.Mode)
+	}
+	if !c.Insecure {
+		c.wrong(p, "insecure", "traffic between nodes is in plain text: write `insecure: true` if the network is trusted, otherwise do not set peers")
+	}
+}
+
+func (c *Config) checkMode(p *problems) {
+	if c.Mode == ModeLagged && c.ApplyDelay == 0 && !p.unread["apply_delay"] {
+		c.wrong(p, "mode", "lagged needs apply_delay, more than zero")
+	}
+	if c.Mode == ModeHot && c.ApplyDelay > 0 {
+		c.wrong(p, "apply_delay", "%v contradicts mode hot: a hot node applies at once; write mode: lagged", c.ApplyDelay)
+	}
+}
+
+// checkSync: at most all members but one count for a commit, because the active never counts.
+func (c *Config) checkSync(p *problems) {
+	known := func(name string) bool {
+		return slices.ContainsFunc(c.Peers, func(x Peer) bool { return x.Name == name })
+	}
+	members := map[string]bool{}
+	for _, m := range c.Sync.Members {
+		if !known(m) && c.sources["sync.members"].kind != "default" {
+			c.wrong(p, "sync.members", "%q is not among the peers", m)
+		}
+		if members[m] && c.sources["sync.members"].kind != "default" {
+			c.wrong(p, "sync.members", "%q is listed twice", m)
+		}
+		members[m] = true
+	}
+	most := len(members)
+	if len(c.Peers) > 0 && most == len(c.Peers) {
+		most-- // one of them is the active
+	}
+	switch {
+	case c.Sync.K < 0:
+		c.wrong(p, "sync.k", "%d is negative", c.Sync.K)
+	case c.Sync.K > most:
+		c.wrong(p, "sync.k", "%d standbys can never answer: of the %d members at most %d are standbys", c.Sync.K, len(members), most)
+	}
+	if c.Sync.Policy == PolicyShrink && !c.Token.Shared {
+		c.wrong(p, "sync.policy", "shrink needs token.shared: true: without storage that all nodes share, a reduced sync set cannot be made known to those who promote (R6)")
+	}
+	if c.Token.Shared && c.Token.Path == "" {
+		c.wrong(p, "token.shared", "needs token.path, the folder that all nodes share")
+	}
+	if c.Sync.Policy == PolicyBlock && c.sources["sync.shrink_after"].kind != "default" {
+		c.wrong(p, "sync.shrink_after", "has no effect with sync.policy block")
+	}
+}
+
+func (c *Config) checkSockets(p *problems) {
+	for _, x := range []struct{ key, path string }{{"client.socket", c.Client.Socket}, {"admin.socket", c.Admin.Socket}} {
+		if len(x.path) > maxSocketPath {
+			c.wrong(p, x.key, "%s has %d bytes; Linux allows %d for a socket: choose a shorter path", x.path, len(x.path), maxSocketPath)
+		}
+	}
+	if c.Client.Socket != "" && c.Client.Socket == c.Admin.Socket {
+		c.wrong(p, "admin.socket", "is the same path as client.socket, %s", c.Client.Socket)
+	}
+	listeners := map[string]string{}
+	for _, x := range []struct{ key, addr string }{{"listen", c.Listen}, {"client.tcp", c.Client.TCP}, {"admin.http", c.Admin.HTTP}} {
+		if x.addr == "" || (x.key == "listen" && len(c.Peers) == 0) {
+			continue
+		}
+		if other, taken := listeners[x.addr]; taken {
+			c.wrong(p, x.key, "is the same address as %s, %s", other, x.addr)
+		}
+		listeners[x.addr] = x.key
+	}
+}
+
+func (c *Config) checkClient(p *problems) {
+	if c.Client.MaxClients <= 0 {
+		c.wrong(p, "client.max_clients", "%d has to be more than zero", c.Client.MaxClients)
+	}
+	if c.Client.MaxBulk > maxBulk || c.Client.MaxBulk < minBulk {
+		c.wrong(p, "client.max_bulk", "%v is not between %v and %v", c.Client.MaxBulk, minBulk, maxBulk)
+	}
+	if c.Client.OutputLimit < c.Client.MaxBulk {
+		c.wrong(p, "client.output_limit", "%v is less than client.max_bulk %v: a client that reads such a value would be disconnected", c.Client.OutputLimit, c.Client.MaxBulk)
+	}
+	if c.Client.PasswordFile != "" {
+		password, err := readPassword(c.Client.PasswordFile)
+		if err != nil {
+			c.wrong(p, "client.password_file", "%v", err)
+		}
+		c.Client.Password = password
+	}
+	if c.Client.TCP != "" && c.Client.PasswordFile == "" && !loopback(c.Client.TCP) {
+		c.wrong(p, "client.tcp", "%s can be reached from other hosts: set client.password_file, or listen on 127.0.0.1", c.Client.TCP)
+	}
+}
+
+// loopback reports whether only this host can connect to addr. A name is not resolved: only localhost is known.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return true // reported already
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// readPassword reads the one line of a file that only its owner may read.
+func readPassword(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", fmt.Errorf("cannot be read: %w", err)
+	}
+	if info.Mode().Type() != 0 || info.Mode().Perm()&^fs.FileMode(0o600) != 0 {
+		return "", fmt.Errorf("%s has to be a file with mode 0600, found %v", path, info.Mode())
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxPasswordFile+1))
+	if err != nil {
+		return "", fmt.Errorf("cannot be read: %w", err)
+	}
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" || len(text) > maxPasswordFile || strings.ContainsAny(password, "\r\n\x00") {
+		return "", fmt.Errorf("%s has to hold one line with a password", path)
+	}
+	return password, nil
+}

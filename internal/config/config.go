@@ -1,0 +1,158 @@
+package config
+
+import (
+	"io/fs"
+	"time"
+)
+
+// Mode says when a standby applies what it has received.
+type Mode string
+
+// Modes of a node. Both fsync and acknowledge the log at once.
+const (
+	ModeHot    Mode = "hot"    // applies committed frames at once
+	ModeLagged Mode = "lagged" // applies them apply_delay after they were written
+)
+
+// Policies for a sync set that cannot be met.
+const (
+	PolicyBlock  = "block"  // writes wait, then are answered with an unknown outcome
+	PolicyShrink = "shrink" // after shrink_after the set is reduced, said loudly
+)
+
+// Config is everything that one repld process is told. Sizes are bytes; paths are absolute after Load.
+type Config struct {
+	Cluster  string `key:"cluster" doc:"name of the cluster, the same on every node (a-z, 0-9, -, at most 32)"`
+	Node     string `key:"node" doc:"name of this node, unique in the cluster (a-z, 0-9, -, at most 32)"`
+	Data     string `key:"data" kind:"path" doc:"folder of this node's log and state; one node a folder"`
+	Listen   string `key:"listen" doc:"address that the other nodes connect to (default: this node's own address in peers, else 127.0.0.1:7600)"`
+	Announce string `key:"announce" doc:"address shown to people when it differs from listen"`
+	Peers    []Peer `key:"peers" doc:"every node of the cluster, this one too, so that the list is the same on all of them; as a flag: a=host:port,b=host:port"`
+	Insecure bool   `key:"insecure" default:"false" doc:"consent to traffic between nodes in plain text; has to be written out when peers are set"`
+
+	Mode       Mode          `key:"mode" default:"hot" oneof:"hot lagged" doc:"hot applies at once; lagged applies after apply_delay"`
+	ApplyDelay time.Duration `key:"apply_delay" default:"0s" zero:"ok" doc:"how much later a lagged node applies"`
+
+	Sync      Sync      `key:"sync"`
+	Token     Token     `key:"token"`
+	Client    Client    `key:"client"`
+	Admin     Admin     `key:"admin"`
+	Log       Log       `key:"log"`
+	WAL       WAL       `key:"wal"`
+	State     State     `key:"state"`
+	Limits    Limits    `key:"limits"`
+	Heartbeat Heartbeat `key:"heartbeat"`
+	Stop      Stop      `key:"stop"`
+
+	// Warnings are oddities that are not errors, for the log.
+	Warnings []string `key:"-"`
+
+	sources map[string]source // key → where its value came from
+}
+
+// Peer is one node of the cluster.
+type Peer struct {
+	Name   string // as its own `node` says
+	Addr   string // host:port that the other nodes connect to
+	Client string // host:port or socket path that its clients connect to, told to clients of other nodes; may be empty
+	Mode   Mode   // as its own `mode` says, for display before it was reached; may be empty
+}
+
+// Sync is the sync set and what happens when it cannot be met.
+type Sync struct {
+	K           int           `key:"k" default:"auto" doc:"how many standbys must have a write on disk before it is answered (default: 1 with peers, 0 alone)"`
+	Members     []string      `key:"members" doc:"nodes whose acknowledgements count; the active itself never does (default: all peers)"`
+	Policy      string        `key:"policy" default:"block" oneof:"block shrink" doc:"when too few standbys answer: block writes, or shrink the set after shrink_after"`
+	ShrinkAfter time.Duration `key:"shrink_after" default:"10s" doc:"how long a standby may be silent before policy shrink drops it"`
+}
+
+// Token is where the epoch token lives.
+type Token struct {
+	Store  string `key:"store" default:"file" oneof:"file" doc:"kind of token store"`
+	Path   string `key:"path" kind:"path" doc:"an existing folder for the token's files (default: in DATA)"`
+	Shared bool   `key:"shared" default:"false" doc:"path is on storage that all nodes share; needed by sync.policy shrink"`
+}
+
+// Client is the Redis protocol side.
+type Client struct {
+	Socket       string        `key:"socket" kind:"path" doc:"unix socket for clients (default: DATA/client.sock)"`
+	SocketMode   fs.FileMode   `key:"socket_mode" default:"0660" doc:"permissions of the socket, octal"`
+	TCP          string        `key:"tcp" doc:"host:port for clients over TCP (default: none)"`
+	PasswordFile string        `key:"password_file" kind:"path" doc:"file with the password that clients must send, mode 0600"`
+	MaxClients   int           `key:"max_clients" default:"10000" doc:"connections at a time"`
+	IdleTimeout  time.Duration `key:"idle_timeout" default:"0s" zero:"ok" doc:"close a connection that is idle for so long; 0s: never"`
+	MaxBulk      Size          `key:"max_bulk" default:"512MiB" doc:"largest value a client may send"`
+	OutputLimit  Size          `key:"output_limit" default:"auto" doc:"unread replies after which a client is disconnected (default: 64MiB more than max_bulk)"`
+	StandbyReads bool          `key:"standby_reads" default:"false" doc:"answer reads while this node is a standby (they may be stale)"`
+
+	// Password is the content of PasswordFile without the line end.
+	Password string `key:"-"`
+}
+
+// Admin is the operator's side.
+type Admin struct {
+	Socket string `key:"socket" kind:"path" doc:"unix socket of the admin API (default: DATA/admin.sock)"`
+	HTTP   string `key:"http" doc:"host:port for health checks and metrics (default: none)"`
+}
+
+// Log is about messages, not about the write-ahead log.
+type Log struct {
+	Level  string `key:"level" default:"info" oneof:"debug info warn error" doc:"least severe message that is written; SIGHUP re-reads it"`
+	Format string `key:"format" default:"text" oneof:"text json" doc:"text or json, on standard error"`
+}
+
+// WAL is the write-ahead log.
+type WAL struct {
+	Codec       string `key:"codec" default:"s2" oneof:"s2 zstd none" doc:"compression of frames, on disk and on the wire"`
+	SegmentSize Size   `key:"segment_size" default:"64MiB" doc:"size of one log file"`
+	Retain      Size   `key:"retain" default:"4GiB" doc:"most log kept for a standby that is behind; beyond it the standby is seeded anew"`
+	MemoryTail  Size   `key:"memory_tail" default:"32MiB" doc:"newest log kept in memory for the standbys' streams"`
+}
+
+// State is the Pebble store.
+type State struct {
+	Cache    Size `key:"cache" default:"256MiB" doc:"block cache"`
+	Memtable Size `key:"memtable" default:"32MiB" doc:"size of one memtable"`
+}
+
+// Limits bound waits, queues and bulk traffic.
+type Limits struct {
+	BulkRate      Size          `key:"bulk_rate" default:"0" zero:"ok" doc:"bytes a second of snapshots and catch-up to standbys; 0: unlimited"`
+	DigestRate    Size          `key:"digest_rate" default:"0" zero:"ok" doc:"bytes a second that replctl verify reads on this node; 0: unlimited"`
+	CommitTimeout time.Duration `key:"commit_timeout" default:"10s" doc:"how long a write waits for its acknowledgements before its client is told -UNKNOWN"`
+	Stall         time.Duration `key:"stall" default:"5s" doc:"how long the log's or the state's disk may stand still before the node steps down"`
+	QueueBytes    Size          `key:"queue_bytes" default:"64MiB" doc:"writes waiting for the log before clients are slowed down"`
+}
+
+// Heartbeat is how nodes notice each other, and their own pauses.
+type Heartbeat struct {
+	Interval time.Duration `key:"interval" default:"100ms" doc:"how often an idle log stream says that it lives"`
+	Epochs   time.Duration `key:"epochs" default:"200ms" doc:"how often nodes tell each other their epochs"`
+	Pause    time.Duration `key:"pause" default:"400ms" doc:"an active that stood still for longer asks its peers before it answers another write"`
+}
+
+// Stop is a clean stop.
+type Stop struct {
+	Timeout time.Duration `key:"timeout" default:"30s" doc:"how long SIGTERM may take to drain and flush before the process exits hard"`
+}
+
+// Others returns the peers without this node.
+func (c *Config) Others() []Peer {
+	var out []Peer
+	for _, p := range c.Peers {
+		if p.Name != c.Node {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Self returns this node's own entry in Peers, or one made of Node and Announce when there are no peers.
+func (c *Config) Self() Peer {
+	for _, p := range c.Peers {
+		if p.Name == c.Node {
+			return p
+		}
+	}
+	return Peer{Name: c.Node, Addr: c.Announce, Mode: c.Mode}
+}

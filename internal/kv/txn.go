@@ -1,0 +1,346 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"repld/wal"
+)
+
+// Txn evaluates one record: its reads see the record's own effects, then those of the records in flight, then the
+// applied state. An error of any method is final: the record must be aborted, and every later method returns it too.
+// Arguments may alias what the Txn has returned.
+type Txn struct {
+	q     *Sequencer
+	now   time.Time
+	nowMs int64
+	open  bool
+	err   error
+
+	payload payload
+	count   int64
+	cleared bool           // by this record
+	changes []change       // by this record, one for a key, since its Clear
+	index   map[string]int // into changes, once they are many
+
+	row   []byte // Pebble key of the current read
+	value []byte // what Get has returned last
+	probe probe
+}
+
+// change is what a key holds after the record; key and value lie in the payload.
+type change struct {
+	key     []byte
+	entry   Entry
+	deleted bool
+}
+
+// probe remembers the key that was last looked for in Pebble, because most commands look twice: to decide and to write. It
+// stays right for the life of the Txn: what becomes applied meanwhile is in the overlay, which is asked first.
+type probe struct {
+	valid    bool
+	key      []byte
+	present  bool
+	expireAt int64
+}
+
+// indexFrom is the number of changes from which a map finds a key sooner than a loop.
+const indexFrom = 8
+
+func (t *Txn) begin(now time.Time) {
+	t.now, t.nowMs, t.open, t.err = now, now.UnixMilli(), true, nil
+	t.payload.reset(t.q.over.buffer())
+	t.count, t.cleared = t.q.count, false
+	t.changes = t.changes[:0]
+	clear(t.index)
+	t.probe.valid = false
+}
+
+// Now implements View.
+func (t *Txn) Now() time.Time { return t.now }
+
+// Len implements View.
+func (t *Txn) Len() (int64, error) { return t.count, t.err }
+
+// Get implements View.
+func (t *Txn) Get(key []byte) (Entry, bool, error) {
+	e, present, err := t.read(key)
+	if err != nil || !present || e.expired(t.nowMs) {
+		return Entry{}, false, err
+	}
+	return e, true, nil
+}
+
+// Exists implements View.
+func (t *Txn) Exists(key []byte) (bool, error) {
+	present, expireAt, err := t.peek(key)
+	return present && !expiredAt(expireAt, t.nowMs), err
+}
+
+// find looks a key up in the record's own effects and in the overlay. known means that Pebble need not be asked.
+func (t *Txn) find(key []byte) (e Entry, present, known bool) {
+	if i, ok := t.own(key); ok {
+		c := &t.changes[i]
+		return c.entry, !c.deleted, true
+	}
+	if t.cleared {
+		return Entry{}, false, true
+	}
+	if p := t.q.over.keys[string(key)]; p != nil {
+		return p.entry, !p.deleted, true
+	}
+	return Entry{}, false, t.q.over.cleared != 0
+}
+
+func (t *Txn) own(key []byte) (int, bool) {
+	if len(t.changes) >= indexFrom {
+		i, ok := t.index[string(key)]
+		return i, ok
+	}
+	for i := range t.changes {
+		if string(t.changes[i].key) == string(key) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// read returns what key holds, expired or not.
+func (t *Txn) read(key []byte) (Entry, bool, error) {
+	if t.err != nil {
+		return Entry{}, false, t.err
+	}
+	if e, present, known := t.find(key); known {
+		return e, present, nil
+	}
+	e, present, err := t.base(key, true)
+	return e, present, err
+}
+
+// peek is read without the value.
+func (t *Txn) peek(key []byte) (present bool, expireAt int64, err error) {
+	if t.err != nil {
+		return false, 0, t.err
+	}
+	e, present, known := t.find(key)
+	switch {
+	case known:
+	case t.probe.valid && string(t.probe.key) == string(key):
+		return t.probe.present, t.probe.expireAt, nil
+	default:
+		e, present, err = t.base(key, false)
+	}
+	return present, e.ExpireAt, err
+}
+
+// base reads Pebble. The value is copied, if wanted, into a buffer that only the next read of a value overwrites.
+func (t *Txn) base(key []byte, value bool) (Entry, bool, error) {
+	if err := t.q.s.enter(); err != nil {
+		return Entry{}, false, t.fail(err)
+	}
+	defer t.q.s.gate.leave()
+	t.row = appendKeyRow(t.row[:0], key)
+	e, closer, err := getMeta(t.q.s.db, t.row)
+	if err != nil {
+		return Entry{}, false, t.fail(err)
+	}
+	p := &t.probe
+	p.valid, p.key, p.present, p.expireAt = true, append(p.key[:0], key...), closer != nil, e.ExpireAt
+	if closer == nil {
+		return Entry{}, false, nil
+	}
+	if value {
+		t.value = append(t.value[:0], e.Value...)
+		e.Value = t.value[:len(t.value):len(t.value)]
+	} else {
+		e.Value = nil
+	}
+	if err := closeRead(closer); err != nil {
+		return Entry{}, false, t.fail(err)
+	}
+	return e, true, nil
+}
+
+// fail makes an error final: a record evaluated on half of what it should have seen must not reach the log.
+func (t *Txn) fail(err error) error {
+	t.err = err
+	return err
+}
+
+// Set makes key hold a string, to expire at expireAt (unix milliseconds, 0 = never). ErrTooLarge above the limits.
+func (t *Txn) Set(key, value []byte, expireAt int64) error {
+	if err := t.checkSizes(key, value, expireAt); err != nil {
+		return err
+	}
+	present, was, err := t.peek(key)
+	if err != nil {
+		return err
+	}
+	if present && was != 0 && was != expireAt {
+		t.payload.deleteExpiry(was, key)
+	}
+	k, v := t.payload.setKey(key, value, expireAt)
+	if expireAt != 0 && (!present || was != expireAt) {
+		t.payload.setExpiry(expireAt, k)
+	}
+	if !present {
+		t.count++
+	}
+	t.change(change{key: k, entry: Entry{Type: TypeString, Value: v, ExpireAt: expireAt}})
+	return nil
+}
+
+func (t *Txn) checkSizes(key, value []byte, expireAt int64) error {
+	switch {
+	case t.err != nil:
+		return t.err
+	case len(key) > MaxKeyBytes:
+		return t.fail(fmt.Errorf("key of %d bytes: %w: limit %d", len(key), ErrTooLarge, MaxKeyBytes))
+	case len(value) > MaxValueBytes:
+		return t.fail(fmt.Errorf("value of %d bytes: %w: limit %d", len(value), ErrTooLarge, MaxValueBytes))
+	case expireAt < 0:
+		return t.fail(errors.New("expiry is before 1970"))
+	}
+	return nil
+}
+
+// Delete removes key. existed is false for a key that had expired, which is removed all the same.
+func (t *Txn) Delete(key []byte) (existed bool, err error) {
+	present, expireAt, err := t.peek(key)
+	if err != nil || !present {
+		return false, err
+	}
+	t.remove(key, expireAt)
+	return !expiredAt(expireAt, t.nowMs), nil
+}
+
+// DeleteExpired removes key if it has expired at Now and has not been removed yet, and reports whether it did.
+func (t *Txn) DeleteExpired(key []byte) (bool, error) {
+	present, expireAt, err := t.peek(key)
+	if err != nil || !present || !expiredAt(expireAt, t.nowMs) {
+		return false, err
+	}
+	t.remove(key, expireAt)
+	return true, nil
+}
+
+func (t *Txn) remove(key []byte, expireAt int64) {
+	k := t.payload.deleteKey(key)
+	if expireAt != 0 {
+		t.payload.deleteExpiry(expireAt, k)
+	}
+	t.count--
+	t.change(change{key: k, deleted: true})
+}
+
+// SetExpire changes when key expires (0 = never) and reports whether there is such a key.
+func (t *Txn) SetExpire(key []byte, expireAt int64) (bool, error) {
+	e, ok, err := t.Get(key)
+	if err != nil || !ok {
+		return false, err
+	}
+	if e.ExpireAt == expireAt {
+		return true, nil
+	}
+	return true, t.Set(key, e.Value, expireAt)
+}
+
+// Clear removes every key (FLUSHALL), by one range delete.
+func (t *Txn) Clear() error {
+	if t.err != nil {
+		return t.err
+	}
+	if t.count == 0 && t.payload.n == 0 {
+		return nil
+	}
+	t.payload.clear()
+	t.count, t.cleared = 0, true
+	t.changes = t.changes[:0]
+	clear(t.index)
+	return nil
+}
+
+// change notes the newest of a key's changes.
+func (t *Txn) change(c change) {
+	if i, ok := t.own(c.key); ok {
+		t.changes[i] = c
+		return
+	}
+	t.changes = append(t.changes, c)
+	switch n := len(t.changes); {
+	case n == indexFrom:
+		if t.index == nil {
+			t.index = make(map[string]int)
+		}
+		for i := range t.changes {
+			t.index[string(t.changes[i].key)] = i
+		}
+	case n > indexFrom:
+		t.index[string(c.key)] = n - 1
+	}
+}
+
+// Effects is the payload of the record, nil when nothing changed: then there is nothing to append to the log, and Abort
+// ends the Txn. It is valid until Commit or Abort.
+func (t *Txn) Effects() []byte {
+	if t.err != nil {
+		return nil
+	}
+	return t.payload.finish(t.count, t.count != t.q.count)
+}
+
+// Commit tells that Effects are in the log as record lsn, and ends the Txn. LSNs must rise.
+func (t *Txn) Commit(lsn wal.LSN) {
+	q := t.q
+	if t.err != nil || t.payload.n == 0 {
+		t.Abort()
+		return
+	}
+	q.over.add(lsn, t.payload.buf, t.cleared, t.changes)
+	q.count = t.count
+	t.touch()
+	t.payload.buf = nil
+	t.end()
+}
+
+func (t *Txn) touch() {
+	q := t.q
+	if t.cleared && q.touched != nil {
+		q.touched(nil, true)
+	}
+	for i := range t.changes {
+		c := &t.changes[i]
+		if c.entry.ExpireAt != 0 {
+			q.soonest = min(q.soonest, c.entry.ExpireAt)
+		}
+		if q.touched != nil {
+			q.touched(c.key, false)
+		}
+	}
+}
+
+// Abort forgets the record and ends the Txn. After Commit, or called twice, it does nothing.
+func (t *Txn) Abort() {
+	if !t.open {
+		return
+	}
+	t.q.over.recycle(t.payload.buf)
+	t.payload.buf = nil
+	t.end()
+}
+
+func (t *Txn) end() {
+	t.open = false
+	t.payload.n = 0
+	t.err = errTxnEnded
+	if cap(t.value) > keepValue {
+		t.value = nil
+	}
+	if cap(t.changes) > 1024 {
+		t.changes, t.index = nil, nil
+	}
+	clear(t.changes)
+}
+
+var errTxnEnded = errors.New("record has been committed or aborted")

@@ -1,0 +1,203 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"repld/failover"
+	"repld/internal/admin"
+	"repld/wal"
+)
+
+// adminAPI is the admin.Handler of a node.
+type adminAPI struct{ *group }
+
+var _ admin.Handler = adminAPI{}
+
+// Status implements admin.Handler.
+func (a adminAPI) Status(ctx context.Context, local bool) (admin.ClusterStatus, error) {
+	return a.clusterStatus(ctx, local), nil
+}
+
+// Promote implements admin.Handler.
+func (a adminAPI) Promote(ctx context.Context, req admin.PromoteRequest, emit func(admin.Event)) (admin.PromoteResult, error) {
+	if other := req.Node; other != "" && other != a.o.Name {
+		req.Node = ""
+		end, err := a.forward(ctx, other, admin.PathPromote, req, emit)
+		return value(end.Promote), err
+	}
+	if req.Sync != nil {
+		if *req.Sync < 0 || *req.Sync > len(a.o.Sync.Members) {
+			return admin.PromoteResult{}, &admin.Error{Code: admin.CodeUsage, Message: fmt.Sprintf("sync %d: the sync set has %d members", *req.Sync, len(a.o.Sync.Members))}
+		}
+		a.nextK.Store(int64(*req.Sync))
+		defer a.nextK.Store(int64(a.o.Sync.K))
+	}
+	opts := failover.PromoteOptions{Reason: req.Reason, AllowDataLoss: req.AllowDataLoss, Bootstrap: req.Bootstrap}
+	if req.Plan {
+		p, err := a.runner.Plan(ctx, opts)
+		r := a.promoteResult(p)
+		r.Plan, r.Already = true, a.active()
+		return r, asAdmin(err)
+	}
+	return a.promote(ctx, opts, emit)
+}
+
+func (a adminAPI) promote(ctx context.Context, opts failover.PromoteOptions, emit func(admin.Event)) (admin.PromoteResult, error) {
+	began := time.Now()
+	lines := make(chan string, 16)
+	said := make(chan struct{})
+	go func() { // emit may be called from one goroutine only
+		defer close(said)
+		for line := range lines {
+			emit(admin.Event{Message: line})
+		}
+	}()
+	previous, applied := a.fence.Epoch(), a.state.applied().LSN
+	res, err := a.runner.Promote(ctx, opts, func(line string) {
+		select {
+		case lines <- line:
+		default: // a slow reader of progress does not hold up a promotion
+		}
+	})
+	close(lines)
+	<-said
+	var refused *failover.RefusedError
+	if errors.As(err, &refused) {
+		res.Plan = refused.Plan
+	}
+	r := a.promoteResult(res.Plan)
+	r.Already, r.Previous, r.Millis = res.Already, previous, float64(time.Since(began).Microseconds())/1000
+	r.Replay = uint64(max(res.Plan.Target.LSN, applied) - applied)
+	if err == nil {
+		r.Epoch, r.Allowed = res.Epoch, true
+	}
+	return r, asAdmin(err)
+}
+
+// Demote implements admin.Handler.
+func (a adminAPI) Demote(ctx context.Context, req admin.DemoteRequest, emit func(admin.Event)) error {
+	if other := req.Node; other != "" && other != a.o.Name {
+		req.Node = ""
+		_, err := a.forward(ctx, other, admin.PathDemote, req, emit)
+		return err
+	}
+	return asAdmin(a.runner.Demote(ctx, req.Reason))
+}
+
+// Switchover implements admin.Handler. Whoever is asked passes it on to the active.
+func (a adminAPI) Switchover(ctx context.Context, req admin.SwitchoverRequest, emit func(admin.Event)) (admin.PromoteResult, error) {
+	if !a.active() {
+		active := a.otherHolder()
+		if active == "" {
+			return admin.PromoteResult{}, &admin.Error{Code: admin.CodeNoActive, Message: "there is no active to hand over from: use promote"}
+		}
+		end, err := a.forward(ctx, active, admin.PathSwitchover, req, emit)
+		return value(end.Promote), err
+	}
+	if req.Plan {
+		return a.switchoverPlan(req.To)
+	}
+	r, err := a.switchover(ctx, req.To, req.Reason, emit)
+	return r, asAdmin(err)
+}
+
+// Verify implements admin.Handler.
+func (a adminAPI) Verify(ctx context.Context, req admin.VerifyRequest, emit func(admin.Event)) (admin.VerifyResult, error) {
+	return a.verify(ctx, req, emit)
+}
+
+// Diverged implements admin.Handler.
+func (a adminAPI) Diverged(context.Context) ([]admin.Diverged, error) {
+	saved, err := wal.ListDiverged(a.o.FS, a.path("diverged"))
+	if err != nil {
+		return nil, err
+	}
+	var all []admin.Diverged
+	for _, d := range saved {
+		all = append(all, admin.Diverged{
+			Node: a.o.Name, Name: a.o.FS.PathBase(d.Path), Path: d.Path, From: d.From, To: d.To, Records: d.Records, Bytes: d.Bytes,
+			Reason: d.Reason, Time: d.Time,
+		})
+	}
+	return all, nil
+}
+
+// Log implements admin.Handler.
+func (a adminAPI) Log(_ context.Context, from, to wal.LSN) ([]admin.LogFrame, error) {
+	return a.logFrames(from, to)
+}
+
+// Ready implements admin.Handler.
+func (a adminAPI) Ready(context.Context) error {
+	if a.active() || a.receiver.Status().Running {
+		return nil
+	}
+	return fmt.Errorf("node %s is %s and follows nobody", a.o.Name, a.runner.Role())
+}
+
+// forward passes a request on to another node's admin API and its events back.
+func (a adminAPI) forward(ctx context.Context, peer, path string, req any, emit func(admin.Event)) (admin.Event, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return admin.Event{}, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+peer+peerAdmin+path, bytes.NewReader(body))
+	if err != nil {
+		return admin.Event{}, err
+	}
+	resp, err := a.peers.http.Do(r)
+	if err != nil {
+		return admin.Event{}, fmt.Errorf("node %s cannot be asked: %w", peer, trimURL(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		e := &admin.Error{Code: admin.CodeFailed, Message: resp.Status}
+		_ = json.NewDecoder(resp.Body).Decode(e) // the status says enough
+		return admin.Event{}, e
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxPeerBody)
+	for lines.Scan() {
+		var e admin.Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return admin.Event{}, fmt.Errorf("answer of node %s: %w", peer, err)
+		}
+		if !e.Done {
+			emit(e)
+			continue
+		}
+		if e.Error != "" {
+			return e, &admin.Error{Code: e.Code, Message: e.Error}
+		}
+		return e, nil
+	}
+	return admin.Event{}, fmt.Errorf("answer of node %s ended early: %w", peer, errors.Join(lines.Err(), context.Cause(ctx)))
+}
+
+// asAdmin gives an error of the role machine the code that the operator's tool turns into an exit code.
+func asAdmin(err error) error {
+	var already *admin.Error
+	switch {
+	case err == nil, errors.As(err, &already):
+		return err
+	case errors.Is(err, failover.ErrRefused):
+		return &admin.Error{Code: admin.CodeRefused, Message: err.Error()}
+	case errors.Is(err, failover.ErrNotActive):
+		return &admin.Error{Code: admin.CodeNoActive, Message: err.Error()}
+	}
+	return &admin.Error{Code: admin.CodeFailed, Message: err.Error()}
+}
+
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

@@ -1,0 +1,45 @@
+package node
+
+import (
+	"maps"
+	"slices"
+	"sync"
+)
+
+// alarms are the conditions that a person should know of, by name; each is one sentence, shown in status until it is cleared.
+type alarms struct {
+	mu sync.Mutex
+	by map[string]string
+}
+
+func newAlarms() *alarms { return &alarms{by: map[string]string{}} }
+
+func (a *alarms) raise(name, text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.by[name] = text
+}
+
+func (a *alarms) clear(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.by, name)
+}
+
+// list returns the alarms in order of their names.
+func (a *alarms) list() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(a.by)) {
+		all = append(all, a.by[name])
+	}
+	return all
+}
+
+// get returns one alarm's text, "" if it is not raised.
+func (a *alarms) get(name string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.by[name]
+}

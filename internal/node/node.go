@@ -1,0 +1,286 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"repld/failover"
+	"repld/internal/admin"
+	"repld/internal/server"
+	"repld/replicate"
+)
+
+// Node is one repld process's worth of a cluster: Open recovers what is on disk, Run works until told to stop.
+type Node struct {
+	o      Options
+	logger *slog.Logger
+	lock   io.Closer
+	id     identity
+	mesh   *replicate.Mesh
+	group  *group
+	server *server.Server
+	admin  http.Handler
+
+	failed  chan struct{} // closed by fail
+	failure error         // why; set before failed is closed
+	once    sync.Once
+	ready   chan struct{} // closed once everything runs
+}
+
+// Open locks the data directory and recovers log, state and epoch. The caller calls Run next, or Close.
+func Open(o Options) (_ *Node, err error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{o: o, logger: o.Logger.With("node", o.Name), failed: make(chan struct{}), ready: make(chan struct{})}
+	n.o.Logger = n.logger
+	defer func() {
+		if err != nil && n.lock != nil {
+			err = errors.Join(err, n.lock.Close())
+		}
+	}()
+	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create data directory: %w", err)
+	}
+	n.lock, err = o.FS.Lock(o.FS.PathJoin(o.Dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s is in use by another process: %w", o.Dir, err)
+	}
+	var fresh bool
+	n.id, fresh, err = openIdentity(o.FS, o.Dir, o.Cluster, o.Name, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	n.mesh, err = replicate.NewMesh(replicate.MeshOptions{
+		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, Dial: o.Dial,
+		OnPeer: n.peerChanged, Logger: n.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.group, err = openGroup(&n.o, n.id, fresh, n.mesh, n.fail)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.newServers(); err != nil {
+		return nil, errors.Join(err, n.group.closeDisk())
+	}
+	n.logger.Info("node opened", "incarnation", n.id.Incarnation, "epoch", n.group.fence.Epoch(), "log", n.group.log.End(), "applied", n.group.state.applied(),
+		"clean", n.group.recovery.Clean)
+	return n, nil
+}
+
+func (n *Node) newServers() (err error) {
+	opts := n.o.Client
+	opts.Backend, opts.Logger = newBackend(n.group), n.logger
+	n.server, err = server.New(opts)
+	if err != nil {
+		return err
+	}
+	n.group.clients = func() int { return n.server.Stats().Clients }
+	n.admin = admin.NewHandler(adminAPI{n.group}, n.logger)
+	return nil
+}
+
+// fail stops the node with the reason: what is on disk decides when it is started again (R10).
+func (n *Node) fail(err error) {
+	n.once.Do(func() {
+		n.logger.Error("node stops", "error", err)
+		n.failure = err
+		close(n.failed)
+	})
+}
+
+// peerChanged is called for each session that comes up or goes away.
+func (n *Node) peerChanged(_ string, up bool) {
+	if g := n.group; up && g != nil {
+		g.follower.kick()
+		select {
+		case g.met <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Handler is the admin API of this node.
+func (n *Node) Handler() http.Handler { return n.admin }
+
+// Ready is closed once all parts run.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// ServeClients serves the Redis protocol on l until the node stops; with auth, clients must give the password first.
+func (n *Node) ServeClients(l net.Listener, auth bool) error {
+	err := n.server.Serve(l, auth)
+	if errors.Is(err, server.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Promote makes this node the active: what `replctl promote` does.
+func (n *Node) Promote(ctx context.Context, req admin.PromoteRequest) (admin.PromoteResult, error) {
+	return adminAPI{n.group}.Promote(ctx, req, func(admin.Event) {})
+}
+
+// Status describes the cluster as this node sees it; with local only this node.
+func (n *Node) Status(ctx context.Context, local bool) admin.ClusterStatus {
+	return n.group.clusterStatus(ctx, local)
+}
+
+// part is one goroutine of the node.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
+// parts lists every long-lived goroutine, in the order in which they start; they stop in reverse.
+func (n *Node) parts() []part {
+	g := n.group
+	peerHTTP := &http.Server{Handler: g.peerHandler(n.admin), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug)}
+	parts := []part{
+		{"digests", g.digests.run},
+		{"pause guard", g.guard.run},
+		{"applier", g.applier.run},
+		{"role runner", g.runner.Run},
+		{"peer calls", func(ctx context.Context) error { return serveHTTP(ctx, peerHTTP, n.mesh.Listener(streamHTTP)) }},
+		{"sessions", n.mesh.Run},
+		{"follower", g.follower.run},
+		{"gossip", g.gossip},
+		{"expiry", g.expire},
+		{"log trimming", g.retention.run},
+		{"watchdog", g.watch},
+		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
+	}
+	if n.o.Sync.Policy == PolicyShrink {
+		parts = append(parts, part{"sync set", (&syncSet{group: g}).run})
+	}
+	return parts
+}
+
+// Run works until ctx ends or something fails that only a restart can mend, then stops gracefully: clients are drained, the log and the state are
+// closed cleanly. It returns nil after a stop that was asked for.
+func (n *Node) Run(ctx context.Context) error {
+	type running struct {
+		part
+		cancel context.CancelFunc
+		done   chan error
+	}
+	var all []running
+	for _, p := range n.parts() {
+		pctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		r := running{part: p, cancel: cancel, done: make(chan error, 1)}
+		go func() {
+			err := p.run(pctx)
+			if err != nil && pctx.Err() == nil {
+				n.fail(fmt.Errorf("%s: %w", p.name, err))
+			}
+			r.done <- err
+		}()
+		all = append(all, r)
+	}
+	n.group.begin(ctx)
+	close(n.ready)
+	select {
+	case <-ctx.Done():
+	case <-n.failed:
+	}
+	n.stopClients()
+	var errs []error
+	for i := len(all) - 1; i >= 0; i-- {
+		all[i].cancel()
+		if all[i].name == "role runner" {
+			errs = append(errs, n.group.stopWriter())
+		}
+		select {
+		case <-all[i].done:
+		case <-time.After(stopTimeout):
+			errs = append(errs, fmt.Errorf("%s does not stop", all[i].name))
+		}
+	}
+	return n.close(errs)
+}
+
+// stopTimeout bounds the wait for each part at the end.
+const stopTimeout = 10 * time.Second
+
+// stopClients lets running batches finish and then refuses writes.
+func (n *Node) stopClients() {
+	g := n.group
+	g.seq.refuse(server.Errorf("LOADING", "node %s is shutting down", n.o.Name))
+	ctx, cancel := context.WithTimeout(context.Background(), n.o.StallLimit)
+	defer cancel()
+	if err := n.server.Shutdown(ctx); err != nil {
+		n.logger.Warn("clients did not finish", "error", err)
+	}
+	g.shut(server.Errorf("LOADING", "node %s is shutting down", n.o.Name))
+}
+
+func (n *Node) close(errs []error) error {
+	n.group.peers.close()
+	errs = append(errs, n.server.Close(), n.group.sender.Close(), n.mesh.Close())
+	select {
+	case <-n.failed:
+		errs = append([]error{n.failure}, errs...)
+	default:
+	}
+	errs = append(errs, n.group.closeDisk(), n.lock.Close())
+	err := errors.Join(errs...)
+	n.logger.Info("node closed", "error", err)
+	return err
+}
+
+// Close closes a node that was opened but not run.
+func (n *Node) Close() error { return n.close(nil) }
+
+// begin takes the role that the epoch file says: a node starts as a standby of the holder it knows. A node without peers has nobody to ask and takes
+// over at once.
+func (g *group) begin(ctx context.Context) {
+	g.follower.follow(g.holder())
+	if len(g.o.Peers) > 0 {
+		return
+	}
+	go func() {
+		if _, err := g.runner.Promote(ctx, failover.PromoteOptions{Reason: "single node", Bootstrap: true}, func(string) {}); err != nil && ctx.Err() == nil {
+			g.logger.Error("single node not promoted", "error", err)
+			g.alarms.raise("not-promoted", fmt.Sprintf("this node has no peers and could not take over: %v", err))
+		}
+	}()
+}
+
+// watch steps down when the log's present write or sync has been running for longer than StallLimit (FAULTS D16, D17): nothing that it completes later
+// is acked (R10).
+func (g *group) watch(ctx context.Context) error {
+	t := time.NewTicker(g.o.StallLimit / 10)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			if busy := g.log.Busy(); busy > g.o.StallLimit {
+				err := fmt.Errorf("log write has been running for %s", busy.Round(time.Millisecond))
+				g.log.Fail(err)
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// serveHTTP serves until ctx ends.
+func serveHTTP(ctx context.Context, s *http.Server, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	err := s.Serve(l)
+	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,186 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"repld/failover"
+	"repld/internal/admin"
+	"repld/replicate"
+	"repld/wal"
+)
+
+// Kinds of streams between nodes.
+const (
+	streamLog  = "log"
+	streamHTTP = "http"
+)
+
+// Paths of the calls between nodes: HTTP over streams of the yamux session (design decision 9).
+const (
+	peerState    = "/peer/v1/state"    // POST: exchange of epochs
+	peerSurvey   = "/peer/v1/survey"   // GET: failover.Answer
+	peerFence    = "/peer/v1/fence"    // POST: grant an epoch to a candidate, failover.Answer
+	peerTakeOver = "/peer/v1/takeover" // POST: the active hands over
+	peerStatus   = "/peer/v1/status"   // GET: admin.NodeStatus
+	peerDigest   = "/peer/v1/digest"   // POST: admin.NodeDigest of a mark
+	peerMark     = "/peer/v1/mark"     // POST: append a digest mark
+	peerAdmin    = "/admin"            // the admin API, for commands that concern another node
+)
+
+// maxPeerBody bounds what a peer may say in one call.
+const maxPeerBody = 1 << 20
+
+// nodeState is what nodes tell each other to find the newest epoch (R3, R15).
+type nodeState struct {
+	Epoch  wal.Epoch   `json:"epoch"`
+	Holder string      `json:"holder"`
+	Sync   wal.SyncSet `json:"sync"`
+}
+
+type fenceRequest struct {
+	Epoch     wal.Epoch   `json:"epoch"`
+	Candidate string      `json:"candidate"`
+	Sync      wal.SyncSet `json:"sync"`
+}
+
+type takeOverRequest struct {
+	Position wal.Position `json:"position"`
+	Reason   string       `json:"reason"`
+}
+
+type takeOverAnswer struct {
+	Epoch wal.Epoch `json:"epoch"`
+}
+
+type markRequest struct {
+	ID string `json:"id"`
+}
+
+type markAnswer struct {
+	LSN wal.LSN `json:"lsn"`
+}
+
+// peerError is an error that a peer answered with.
+type peerError struct {
+	Peer    string `json:"-"`
+	Status  int    `json:"-"`
+	Code    string `json:"code"`
+	Message string `json:"error"`
+}
+
+func (e *peerError) Error() string { return fmt.Sprintf("node %s: %s", e.Peer, e.Message) }
+
+// peers calls the other nodes.
+type peers struct {
+	mesh *replicate.Mesh
+	http http.Client
+}
+
+func newPeers(mesh *replicate.Mesh) *peers {
+	return &peers{mesh: mesh, http: http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			name, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			return mesh.Open(ctx, name, streamHTTP, "")
+		},
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 2,
+		IdleConnTimeout:     30 * time.Second,
+	}}}
+}
+
+func (p *peers) close() { p.http.CloseIdleConnections() }
+
+// call sends in (nil for GET) to a peer and decodes its answer into out.
+func (p *peers) call(ctx context.Context, peer, path string, in, out any) error {
+	method, body := http.MethodGet, io.Reader(nil)
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		method, body = http.MethodPost, bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+peer+path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("call node %s: %w", peer, trimURL(err))
+	}
+	defer resp.Body.Close()
+	limited := io.LimitReader(resp.Body, maxPeerBody)
+	if resp.StatusCode != http.StatusOK {
+		e := &peerError{Peer: peer, Status: resp.StatusCode, Message: resp.Status}
+		_ = json.NewDecoder(limited).Decode(e) // the status says enough
+		return e
+	}
+	if err := json.NewDecoder(limited).Decode(out); err != nil {
+		return fmt.Errorf("answer of node %s: %w", peer, err)
+	}
+	return nil
+}
+
+// names lists the peers.
+func (p *peers) names() []string {
+	var names []string
+	for _, s := range p.mesh.Peers() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// trimURL drops the "Post http://…" that net/http puts before an error.
+func trimURL(err error) error {
+	for {
+		u := errors.Unwrap(err)
+		if u == nil {
+			return err
+		}
+		if _, opaque := err.(interface{ Timeout() bool }); !opaque {
+			return err
+		}
+		err = u
+	}
+}
+
+// survey asks all peers the same question at once and waits for the answers or ctx; a peer that does not answer is reported as unreachable.
+func (p *peers) survey(ctx context.Context, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
+	names := p.names()
+	answers := make(chan failover.Answer, len(names))
+	for _, name := range names {
+		go func() {
+			a, err := ask(ctx, name)
+			if err != nil {
+				a = failover.Answer{Err: err.Error()}
+			}
+			a.Node, a.Reachable = name, err == nil
+			answers <- a
+		}()
+	}
+	all := make([]failover.Answer, 0, len(names))
+	for range names {
+		all = append(all, <-answers)
+	}
+	return all
+}
+
+// status asks a peer for its own row of the status table.
+func (p *peers) status(ctx context.Context, peer string) admin.NodeStatus {
+	var s admin.NodeStatus
+	if err := p.call(ctx, peer, peerStatus, nil, &s); err != nil {
+		return admin.NodeStatus{Node: peer, Error: err.Error()}
+	}
+	return s
+}

@@ -1,0 +1,84 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"repld/wal"
+)
+
+// retention cuts the head of the log. The log keeps as much history as its budget allows: a standby that was away for a while then catches
+// up from the log instead of from a snapshot. Over the budget the oldest segments go, whoever still wants them: the disk never fills because of
+// a dead standby. What the state has not surely flushed is never cut, over the budget or not.
+type retention struct {
+	log    *wal.Log
+	state  *state
+	budget int64 // bytes
+	every  time.Duration
+	logger *slog.Logger
+}
+
+// run trims until ctx ends.
+func (r *retention) run(ctx context.Context) error {
+	t := time.NewTicker(r.every)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			if err := r.trim(); err != nil {
+				r.logger.Warn("log not trimmed", "error", err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (r *retention) trim() error {
+	if r.log.Bytes() <= r.budget {
+		return nil
+	}
+	target := r.excess()
+	flushed, err := r.flushed(target)
+	if err != nil {
+		return err
+	}
+	removed, err := r.log.TruncateHead(min(target, flushed))
+	if removed > 0 {
+		r.logger.Info("log trimmed", "segments", removed, "start", r.log.Start().LSN, "bytes", r.log.Bytes())
+	}
+	return err
+}
+
+// excess returns the last LSN of the segments that are over the budget.
+func (r *retention) excess() wal.LSN {
+	var target wal.LSN
+	over := r.log.Bytes() - r.budget
+	for _, s := range r.log.Segments() {
+		if over <= 0 {
+			break
+		}
+		over -= s.Bytes
+		target = s.Last
+	}
+	return target
+}
+
+// flushed returns up to where the state is surely on disk, after flushing it if that holds back the cut.
+func (r *retention) flushed(target wal.LSN) (wal.LSN, error) {
+	st, err := r.state.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer r.state.release()
+	at, err := st.DurablyApplied()
+	if err != nil || at.LSN >= target || st.Applied().LSN < target {
+		return at.LSN, err
+	}
+	if err := st.Flush(); err != nil {
+		return 0, err
+	}
+	at, err = st.DurablyApplied()
+	return at.LSN, err
+}

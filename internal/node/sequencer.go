@@ -1,0 +1,300 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"repld/internal/kv"
+	"repld/internal/server"
+	"repld/wal"
+)
+
+// sequencer gives writes their order: one lock, one order (DESIGN section 4, step 2). Sessions evaluate their commands under
+// it, on their own goroutines; the records go straight into the log writer's pending frame. A submission is answered when
+// everything that it saw or wrote is applied, in LSN order.
+//
+// Lock order: sequencer.mu before the log writer's; never held across I/O.
+type sequencer struct {
+	applied func() wal.LSN // what the state holds
+	watches server.Watches
+	writer  atomic.Pointer[wal.Writer] // not nil while the gate is open or paused
+
+	mu struct {
+		sync.Mutex
+		gate    gate
+		refusal error         // what a submission is told while the gate is closed
+		resumed chan struct{} // closed when a pause ends
+		writer  *wal.Writer   // not nil while the gate is open or paused
+		overlay *kv.Sequencer // effects in the log that are not applied yet
+		last    wal.LSN       // last record that was appended
+		sweeps  uint64        // clock of the waits: one each sweepEvery
+		waiting []waiter      // in LSN order
+		batch   sequence      // the one evaluation that is going on
+	}
+	done []waiter // scratch of finish; owned by the applier
+}
+
+type gate uint8
+
+const (
+	gateClosed gate = iota
+	gatePaused
+	gateOpen
+)
+
+// waiter is a submission whose answer waits until lsn, the last record that it saw or wrote, is applied.
+type waiter struct {
+	lsn   wal.LSN
+	since uint64 // sweep in which it began to wait
+	done  func(wal.LSN, error)
+}
+
+func newSequencer(applied func() wal.LSN, refusal error) *sequencer {
+	s := &sequencer{applied: applied}
+	s.mu.refusal = refusal
+	s.mu.batch.s = s
+	return s
+}
+
+// start hands the sequencer its epoch's writer. The gate stays paused until open.
+func (s *sequencer) start(w *wal.Writer, overlay *kv.Sequencer, last wal.LSN) {
+	overlay.Touched(s.watches.Touch)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.gate != gateClosed {
+		panic("node: sequencer started twice")
+	}
+	s.mu.gate, s.mu.overlay, s.mu.last = gatePaused, overlay, last
+	s.writer.Store(w)
+	s.mu.resumed = make(chan struct{})
+}
+
+// open lets submissions through.
+func (s *sequencer) open() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.gate == gatePaused {
+		s.mu.gate = gateOpen
+		close(s.mu.resumed)
+	}
+}
+
+// pause makes new submissions wait until open or close. What is in the log stays on its way.
+func (s *sequencer) pause() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.gate == gateOpen {
+		s.mu.gate = gatePaused
+		s.mu.resumed = make(chan struct{})
+	}
+}
+
+// stop closes the gate and tells every submission in flight that its outcome is unknown (R13). It returns the writer, which the
+// caller closes, or nil if the gate was closed already (then only the refusal changes).
+func (s *sequencer) stop(refusal error) *wal.Writer {
+	s.mu.Lock()
+	s.mu.refusal = refusal
+	w := s.writer.Swap(nil)
+	if s.mu.gate == gatePaused {
+		close(s.mu.resumed)
+	}
+	lost := s.mu.waiting
+	s.mu.gate, s.mu.overlay, s.mu.waiting = gateClosed, nil, nil
+	s.watches.Touch(nil, true)
+	s.mu.Unlock()
+	for _, l := range lost {
+		l.done(l.lsn, server.ErrUnknown)
+	}
+	return w
+}
+
+// refuse changes what submissions are told while the gate is closed.
+func (s *sequencer) refuse(refusal error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.refusal = refusal
+}
+
+// idle reports whether nothing is in flight: all that was appended is applied and answered.
+func (s *sequencer) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.waiting) == 0 && s.mu.last <= s.applied()
+}
+
+// submit is server.Backend.Submit.
+func (s *sequencer) submit(ctx context.Context, fn func(server.Sequence) error, done func(wal.LSN, error)) {
+	if err := s.admit(ctx); err != nil {
+		done(0, err)
+		return
+	}
+	// s.mu is locked from here on.
+	b := &s.mu.batch
+	b.wrote, b.err = false, nil
+	err := fn(b)
+	if b.err != nil {
+		err = b.err
+	}
+	last := s.mu.last
+	switch {
+	case err != nil && b.wrote:
+		err = server.ErrUnknown // a part of the batch is in the log
+	case err == nil && (last > s.applied() || len(s.mu.waiting) > 0):
+		s.mu.waiting = append(s.mu.waiting, waiter{lsn: last, since: s.mu.sweeps, done: done})
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
+	done(last, err)
+}
+
+// admit returns with s.mu locked and the gate open, or with an error and s.mu unlocked.
+func (s *sequencer) admit(ctx context.Context) error {
+	for {
+		if w := s.writer.Load(); w != nil {
+			if err := w.Admit(ctx); err != nil {
+				return notAdmitted(ctx, err)
+			}
+		}
+		s.mu.Lock()
+		if s.mu.gate == gateOpen {
+			return nil
+		}
+		refusal, resumed, paused := s.mu.refusal, s.mu.resumed, s.mu.gate == gatePaused
+		s.mu.Unlock()
+		if !paused {
+			return refusal
+		}
+		select {
+		case <-resumed:
+		case <-ctx.Done():
+			return server.Errorf("TRYAGAIN", "writes are paused for a hand-over, nothing was written: %v", context.Cause(ctx))
+		}
+	}
+}
+
+func notAdmitted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return server.Errorf("TRYAGAIN", "the log's queue is full, nothing was written: %v", context.Cause(ctx))
+	}
+	return server.Errorf("MASTERDOWN", "the log takes no records: %v", err)
+}
+
+// finish drops what is applied from the overlay and answers the submissions up to lsn. Only the applier calls it.
+func (s *sequencer) finish(lsn wal.LSN) {
+	s.mu.Lock()
+	if s.mu.overlay != nil {
+		s.mu.overlay.Applied(lsn)
+	}
+	n := 0
+	for n < len(s.mu.waiting) && s.mu.waiting[n].lsn <= lsn {
+		n++
+	}
+	s.done = s.takeLocked(s.done, n)
+	s.mu.Unlock()
+	for i := range s.done {
+		s.done[i].done(s.done[i].lsn, nil)
+		s.done[i].done = nil
+	}
+}
+
+// sweepEvery is the resolution of the bound on a wait.
+const sweepEvery = 100 * time.Millisecond
+
+// sweep tells submissions that have waited for longer than limit that their outcome is unknown (R12, R13), until ctx ends. Their records stay in the log and
+// may still be committed.
+func (s *sequencer) sweep(ctx context.Context, limit time.Duration) error {
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	bound := uint64(limit/sweepEvery) + 1
+	var late []waiter
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return nil
+		}
+		s.mu.Lock()
+		s.mu.sweeps++
+		n := 0
+		for n < len(s.mu.waiting) && s.mu.sweeps-s.mu.waiting[n].since > bound {
+			n++
+		}
+		late = s.takeLocked(late, n)
+		s.mu.Unlock()
+		for i := range late {
+			late[i].done(late[i].lsn, server.ErrUnknown)
+		}
+		clear(late)
+	}
+}
+
+// takeLocked moves the first n waiters into buf.
+func (s *sequencer) takeLocked(buf []waiter, n int) []waiter {
+	buf = append(buf[:0], s.mu.waiting[:n]...)
+	rest := copy(s.mu.waiting, s.mu.waiting[n:])
+	clear(s.mu.waiting[rest:])
+	s.mu.waiting = s.mu.waiting[:rest]
+	return buf
+}
+
+// mark appends a digest mark and calls done when it is applied here.
+func (s *sequencer) mark(ctx context.Context, id string, done func(wal.LSN, error)) {
+	s.submit(ctx, func(seq server.Sequence) error {
+		_, err := seq.(*sequence).append(wal.KindMark, []byte(id))
+		return err
+	}, done)
+}
+
+// sequence is the server.Sequence of the evaluation that holds the sequencer lock.
+type sequence struct {
+	s     *sequencer
+	wrote bool  // a record of this submission is in the log
+	err   error // first failure to append; nothing more is written after it
+}
+
+// Record implements server.Sequence: one atomic record.
+func (b *sequence) Record(now time.Time, fn func(*kv.Txn) error) error {
+	if b.err != nil {
+		return b.err
+	}
+	t := b.s.mu.overlay.Begin(now)
+	if err := fn(t); err != nil {
+		t.Abort()
+		return err
+	}
+	effects := t.Effects()
+	if effects == nil {
+		t.Abort()
+		return nil
+	}
+	lsn, err := b.append(wal.KindEffects, effects)
+	if err != nil {
+		t.Abort()
+		return err
+	}
+	t.Commit(lsn)
+	return nil
+}
+
+func (b *sequence) append(kind wal.Kind, payload []byte) (wal.LSN, error) {
+	lsn, err := b.s.writer.Load().Append(kind, payload)
+	switch {
+	case errors.Is(err, wal.ErrTooLarge):
+		return 0, server.Errorf("ERR", "%v", err)
+	case err != nil:
+		b.err = server.Errorf("MASTERDOWN", "the log takes no records: %v", err)
+		return 0, b.err
+	case lsn != b.s.mu.last+1:
+		panic(fmt.Sprintf("node: record got lsn %d after %d", lsn, b.s.mu.last))
+	}
+	b.s.mu.last, b.wrote = lsn, true
+	return lsn, nil
+}
+
+// Watch implements server.Sequence.
+func (b *sequence) Watch(keys [][]byte, w *server.Watcher) { b.s.watches.Add(keys, w) }

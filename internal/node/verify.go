@@ -1,0 +1,119 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"repld/internal/admin"
+	"repld/wal"
+)
+
+// verify proves that the copies agree: a mark goes through the log, every node digests its state where it applies the mark, and the digests
+// and positions must be the same everywhere. Equal positions include equal chain hashes, so the logs agree up to there too.
+func (g *group) verify(ctx context.Context, req admin.VerifyRequest, emit func(admin.Event)) (admin.VerifyResult, error) {
+	active := g.o.Name
+	if !g.active() {
+		active = g.otherHolder()
+	}
+	if active == "" {
+		return admin.VerifyResult{}, &admin.Error{Code: admin.CodeNoActive, Message: "no active: a mark cannot be written"}
+	}
+	id := fmt.Sprintf("verify/%s/%d/%d", g.o.Name, time.Now().UnixNano(), g.marks.Add(1))
+	at, err := g.askMark(ctx, active, id)
+	if err != nil {
+		return admin.VerifyResult{}, fmt.Errorf("append digest mark on %s: %w", active, err)
+	}
+	emit(admin.Event{Message: fmt.Sprintf("mark at lsn %d written by %s; each node digests its state there", at, active)})
+	var mu sync.Mutex
+	results := make([]admin.NodeDigest, len(g.nodes()))
+	var all sync.WaitGroup
+	for i, node := range g.nodes() {
+		all.Go(func() {
+			d := g.nodeDigest(ctx, node, id, req.WaitSeconds)
+			mu.Lock()
+			defer mu.Unlock()
+			results[i] = d
+			if d.Error == "" {
+				emit(admin.Event{Message: fmt.Sprintf("%s: digest %s of %d rows at %s", node, d.Digest, d.Rows, d.Position)})
+			}
+		})
+	}
+	all.Wait()
+	return compare(results), nil
+}
+
+func (g *group) askMark(ctx context.Context, active, id string) (wal.LSN, error) {
+	if active == g.o.Name {
+		a, err := g.mark(ctx, markRequest{ID: id})
+		return a.LSN, err
+	}
+	var a markAnswer
+	err := g.peers.call(ctx, active, peerMark, markRequest{ID: id}, &a)
+	return a.LSN, err
+}
+
+// verifySlack is how long a node may take beyond its delay.
+const verifySlack = 30 * time.Second
+
+// nodeDigest asks a node until it has the digest, for as long as its delay allows.
+func (g *group) nodeDigest(ctx context.Context, node, id string, wait float64) admin.NodeDigest {
+	limit := time.Duration(wait * float64(time.Second))
+	if limit <= 0 {
+		limit = verifySlack + g.delayOf(ctx, node)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no digest within %s", limit))
+	defer cancel()
+	for {
+		var d admin.NodeDigest
+		var err error
+		if node == g.o.Name {
+			d, err = g.digest(ctx, markRequest{ID: id})
+		} else {
+			err = g.peers.call(ctx, node, peerDigest, markRequest{ID: id}, &d)
+		}
+		if err == nil {
+			return d
+		}
+		if ctx.Err() != nil {
+			return admin.NodeDigest{Node: node, Error: fmt.Sprintf("%v: %v", context.Cause(ctx), err)}
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// delayOf is the apply delay of a node.
+func (g *group) delayOf(ctx context.Context, node string) time.Duration {
+	if node == g.o.Name {
+		return g.o.ApplyDelay
+	}
+	return g.peers.status(ctx, node).ApplyDelay
+}
+
+// compare takes the first digest that there is as the reference.
+func compare(results []admin.NodeDigest) admin.VerifyResult {
+	v := admin.VerifyResult{Nodes: results, OK: true}
+	var ref *admin.NodeDigest
+	for i := range results {
+		d := &results[i]
+		switch {
+		case d.Error != "":
+			v.OK = false
+			v.Notes = append(v.Notes, fmt.Sprintf("%s: %s", d.Node, d.Error))
+		case ref == nil:
+			ref, v.Mark = d, d.Position
+		case d.Position != ref.Position:
+			v.OK = false
+			v.Notes = append(v.Notes, fmt.Sprintf("logs differ: %s has %s, %s has %s", ref.Node, ref.Position, d.Node, d.Position))
+		case d.Digest != ref.Digest || d.Rows != ref.Rows:
+			v.OK = false
+			v.Notes = append(v.Notes, fmt.Sprintf("states differ at lsn %d: %s has digest %s of %d rows, %s has %s of %d rows",
+				d.Position.LSN, ref.Node, ref.Digest, ref.Rows, d.Node, d.Digest, d.Rows))
+		}
+	}
+	return v
+}

@@ -1,0 +1,2 @@
+// Package server speaks the Redis protocol with clients.
+package server

@@ -1,0 +1,187 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+// keepConnected dials p whenever there is no session with it.
+func (m *Mesh) keepConnected(ctx context.Context, p *peerState) {
+	failures := 0
+	for ctx.Err() == nil {
+		if s := p.current(); s != nil { // it may have dialed us
+			select {
+			case <-s.done:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		began := time.Now()
+		err := m.connect(ctx, p)
+		if ctx.Err() != nil {
+			return
+		}
+		// A session that lived a while earns an immediate retry; one that fell at once does not (W4).
+		if time.Since(began) > m.o.MaxBackoff && !errors.Is(err, errNoSession) {
+			failures = 0
+		}
+		if !m.pause(ctx, m.backoff(failures, err)) {
+			return
+		}
+		failures++
+	}
+}
+
+// errNoSession marks that no session came about.
+var errNoSession = errors.New("not connected")
+
+// connect dials once and, if that leads to a session, runs it to its end.
+func (m *Mesh) connect(ctx context.Context, p *peerState) error {
+	s, err := m.dial(ctx, p)
+	if err != nil {
+		p.failed(err)
+		if m.said.fresh(p.Name, err.Error()) && ctx.Err() == nil {
+			m.log.Warn("cannot connect to peer", "peer", p.Name, "addr", p.Addr, "err", err)
+		}
+		return errors.Join(errNoSession, err)
+	}
+	return m.adopt(ctx, s)
+}
+
+func (m *Mesh) dial(ctx context.Context, p *peerState) (*session, error) {
+	dctx, cancel := context.WithTimeout(ctx, m.o.HandshakeTimeout)
+	defer cancel()
+	c, err := m.o.Dial(dctx, p.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if m.o.WrapClient != nil {
+		wrapped, err := m.o.WrapClient(dctx, c, p.Name)
+		if err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		c = wrapped
+	}
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(past()) })()
+	info, err := m.dialerHandshake(c, p.Name)
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return m.newSession(c, info, true)
+}
+
+// backoff returns the wait after so many failures in a row: none, then MinBackoff doubled up to MaxBackoff, with
+// jitter of a half. What was refused by words is not hammered.
+func (m *Mesh) backoff(failures int, err error) time.Duration {
+	if errors.Is(err, ErrRefused) {
+		failures = max(failures, 62)
+	}
+	if failures == 0 {
+		return 0
+	}
+	d := m.o.MaxBackoff
+	if failures < 32 {
+		d = min(d, m.o.MinBackoff<<(failures-1))
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+func (m *Mesh) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// accept takes inbound connections until ctx ends.
+func (m *Mesh) accept(ctx context.Context, l net.Listener) {
+	slots := make(chan struct{}, m.o.MaxHandshakes)
+	for failures := 0; ; {
+		c, err := l.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = c.Close()
+			}
+			return
+		}
+		if err != nil { // out of files, for one: keep what is connected, try again
+			failures++
+			if m.said.fresh("\x00accept", err.Error()) {
+				m.log.Error("cannot accept peers", "err", err)
+			}
+			if !m.pause(ctx, m.backoff(failures, nil)) {
+				return
+			}
+			continue
+		}
+		failures = 0
+		select {
+		case slots <- struct{}{}:
+		default: // a flood of connections must not become a flood of goroutines
+			_ = c.Close()
+			continue
+		}
+		m.running.Go(func() {
+			s := m.inbound(ctx, c)
+			<-slots
+			if s != nil {
+				_ = m.adopt(ctx, s)
+			}
+		})
+	}
+}
+
+// inbound turns a connection into a session, or closes it.
+func (m *Mesh) inbound(ctx context.Context, c net.Conn) *session {
+	info, s, err := m.welcome(ctx, c)
+	if err == nil {
+		return s
+	}
+	_ = c.Close()
+	about := info.Node
+	if p := m.peers[about]; p != nil {
+		p.failed(err)
+	} else {
+		about = "\x00" + about + host(c)
+	}
+	if errors.Is(err, ErrRefused) && m.said.fresh(about, err.Error()) {
+		m.log.Warn("inbound peer session did not come about", "peer", info.Node, "addr", remote(c), "err", err)
+	}
+	return nil
+}
+
+func (m *Mesh) welcome(ctx context.Context, c net.Conn) (PeerInfo, *session, error) {
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(past()) })()
+	if m.o.WrapServer != nil {
+		wctx, cancel := context.WithTimeout(ctx, m.o.HandshakeTimeout)
+		defer cancel()
+		wrapped, err := m.o.WrapServer(wctx, c)
+		if err != nil {
+			return PeerInfo{}, nil, err
+		}
+		c = wrapped
+	}
+	info, err := m.acceptorHandshake(c)
+	if err != nil {
+		return info, nil, err
+	}
+	s, err := m.newSession(c, info, false)
+	return info, s, err
+}
+
+func host(c net.Conn) string {
+	h, _, err := net.SplitHostPort(remote(c))
+	if err != nil {
+		return remote(c)
+	}
+	return h
+}

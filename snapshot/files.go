@@ -1,0 +1,135 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"repld/wal"
+)
+
+// lockName is the file by which Pebble locks a directory; it is not part of a state.
+const lockName = "LOCK"
+
+// copyStep is the size of reads: large enough for a disk, small enough to be cancelled.
+const copyStep = 1 << 20
+
+// hashFile reads a whole file; step, if not nil, is called with the bytes of each read.
+func hashFile(ctx context.Context, fs vfs.FS, path string, step func(n int)) (size int64, hash wal.Hash, err error) {
+	f, err := fs.Open(path, vfs.SequentialReadsOption)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	h := xxhash.New()
+	buf := make([]byte, copyStep)
+	for {
+		if err := ctx.Err(); err != nil {
+			return size, 0, err
+		}
+		n, err := f.Read(buf)
+		_, _ = h.Write(buf[:n]) // a hash does not fail
+		size += int64(n)
+		if step != nil {
+			step(n)
+		}
+		if errors.Is(err, io.EOF) {
+			return size, wal.Hash(h.Sum64()), nil
+		}
+		if err != nil {
+			return size, 0, err
+		}
+	}
+}
+
+func readFile(fs vfs.FS, path string, limit int64) ([]byte, error) {
+	f, err := fs.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s: more than %d bytes", path, limit)
+	}
+	return b, err
+}
+
+// writeFile writes and syncs a file; its name becomes durable with its directory.
+func writeFile(fs vfs.FS, path string, b []byte) error {
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkFile compares a file with its entry, byte for byte.
+func checkFile(ctx context.Context, fs vfs.FS, dir string, want File) error {
+	size, hash, err := hashFile(ctx, fs, fs.PathJoin(dir, want.Name), nil)
+	switch {
+	case isNotExist(err):
+		return fmt.Errorf("%w: file %s is missing", ErrIncomplete, want.Name)
+	case err != nil:
+		return fmt.Errorf("file %s: %w", want.Name, err)
+	case size != want.Size || hash != want.Hash:
+		return mismatch(want, size, hash)
+	}
+	return nil
+}
+
+func mismatch(want File, size int64, hash wal.Hash) error {
+	return fmt.Errorf("%w: %s: expected %d bytes with hash %s, found %d with %s", ErrCorrupt, want.Name, want.Size, want.Hash, size, hash)
+}
+
+// Check compares a directory with a manifest: every file, byte for byte, and no other file (a manifest beside them and a
+// lock file are ignored). It changes nothing. The errors are ErrCorrupt, ErrIncomplete and ErrUnknownFile, all of them joined.
+func Check(fs vfs.FS, dir string, m Manifest) error {
+	if err := m.validate(); err != nil {
+		return err
+	}
+	errs := unknownFiles(fs, dir, m)
+	for _, f := range m.Files {
+		if err := checkFile(context.Background(), fs, dir, f); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("check snapshot %s in %s: %w", m.ID, dir, err)
+	}
+	return nil
+}
+
+func unknownFiles(fs vfs.FS, dir string, m Manifest) []error {
+	names, err := fs.List(dir)
+	if err != nil {
+		return []error{err}
+	}
+	known := make(map[string]bool, len(m.Files))
+	for _, f := range m.Files {
+		known[f.Name] = true
+	}
+	var errs []error
+	for _, name := range names {
+		if !known[name] && name != ManifestName && name != lockName {
+			errs = append(errs, fmt.Errorf("%w: %q", ErrUnknownFile, name))
+		}
+	}
+	return errs
+}

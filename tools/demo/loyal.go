@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const loyalCount = 4
+
+// loyal are clients that keep writing to one node whatever happens, on bare connections: a client library would give up
+// on a frozen node, and its timeouts would hide what the node answers later.
+type loyal struct {
+	conns []net.Conn
+
+	acked   atomic.Int64
+	refused atomic.Int64
+	unknown atomic.Int64
+
+	once sync.Once
+	wg   sync.WaitGroup
+}
+
+// startLoyal connects to n and writes on each connection, one write at a time, until the connection ends.
+func startLoyal(ctx context.Context, n *node) (*loyal, error) {
+	l := &loyal{}
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	for i := range loyalCount {
+		c, err := dialer.DialContext(ctx, "unix", n.client)
+		if err != nil {
+			l.stop()
+			return nil, fmt.Errorf("connect to %s: %w", n.name, err)
+		}
+		l.conns = append(l.conns, c)
+		l.wg.Go(func() { l.write(c, i) })
+	}
+	return l, nil
+}
+
+// write repeats one write until the connection ends.
+func (l *loyal) write(c net.Conn, id int) {
+	r := bufio.NewReader(c)
+	for seq := 0; ; seq++ {
+		if _, err := fmt.Fprintf(c, "SET loyal%d:%d x\r\n", id, seq); err != nil {
+			return
+		}
+		line, err := r.ReadString('\n')
+		switch {
+		case err != nil:
+			l.unknown.Add(1)
+			return
+		case strings.HasPrefix(line, "-UNKNOWN"):
+			l.unknown.Add(1)
+		case strings.HasPrefix(line, "-"):
+			l.refused.Add(1)
+			time.Sleep(5 * time.Millisecond) // a refusal is quick: do not spin
+		default:
+			l.acked.Add(1)
+		}
+	}
+}
+
+// writing returns when acknowledgements flow.
+func (l *loyal) writing(ctx context.Context) error {
+	return waitFor(ctx, 5*time.Second, "writes on bare connections", func(context.Context) (bool, error) {
+		return l.acked.Load() >= 10*loyalCount, nil
+	})
+}
+
+func (l *loyal) stop() {
+	l.once.Do(func() {
+		for _, c := range l.conns {
+			c.Close()
+		}
+	})
+	l.wg.Wait()
+}

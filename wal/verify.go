@@ -1,0 +1,332 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// VerifyOptions configure Verify.
+type VerifyOptions struct {
+	Identity *Identity               // wanted; nil: whatever the first segment says
+	Progress func(done, total int64) // called now and then with bytes; may be nil
+	OnFrame  func(f *Frame) error    // sees every good frame in order; an error ends Verify; may be nil
+}
+
+// Report is what Verify found.
+type Report struct {
+	Identity   Identity
+	Start, End Position
+	Segments   []SegmentReport
+	Frames     uint64
+	Records    uint64
+	Bytes      int64   // read
+	Tail       string  // one of the Tail constants
+	Problems   []error // *CorruptError mostly; empty if all is well
+}
+
+// What stands behind the last frame.
+const (
+	TailClean   = "clean"     // the clean-stop mark agrees
+	TailOpen    = "open"      // zeros: in use, or not stopped in order
+	TailLive    = "live tail" // a frame that is being written, or that a crash tore: no damage
+	TailDamaged = "damaged"
+)
+
+// SegmentReport is one row of a Report.
+type SegmentReport struct {
+	File       string
+	Seq        uint64
+	First      LSN
+	Last       LSN // First-1 while empty
+	FirstEpoch Epoch
+	LastEpoch  Epoch
+	Frames     uint64
+	Records    uint64
+	Bytes      int64  // in use
+	Size       int64  // of the file
+	State      string // "ok", "next" (prepared, not in use), "trimmed" (went while we read), "damaged"
+}
+
+// verifyTries is how often a segment is read again before a problem is believed: a daemon may be writing, trimming or cutting.
+const verifyTries = 3
+
+// verifier walks over a log that it does not own.
+type verifier struct {
+	fs    vfs.FS
+	dir   string
+	o     VerifyOptions
+	mark  *Position
+	rep   Report
+	total int64
+	more  *segmentFile // begun by a daemon since we listed the files
+}
+
+// Verify checks a log without changing it: every segment header, frame, checksum and record, the chain, LSN continuity, epoch
+// order. It may run beside a daemon that uses the log. The error is the first of Report.Problems, or an I/O error, or that of
+// OnFrame; the report holds what was seen until then. Frames behind a problem in a segment are not looked at.
+func Verify(fs vfs.FS, dir string, o VerifyOptions) (Report, error) {
+	v := &verifier{fs: fs, dir: dir, o: o}
+	if v.o.Progress == nil {
+		v.o.Progress = func(int64, int64) {}
+	}
+	if v.o.OnFrame == nil {
+		v.o.OnFrame = func(*Frame) error { return nil }
+	}
+	if err := v.run(); err != nil {
+		return v.rep, fmt.Errorf("verify %s: %w", dir, err)
+	}
+	if len(v.rep.Problems) > 0 {
+		return v.rep, v.rep.Problems[0]
+	}
+	return v.rep, nil
+}
+
+func (v *verifier) run() error {
+	var note cleanNote
+	ok, err := readNote(v.fs, v.dir, noteClean, &note)
+	if errors.Is(err, ErrCorrupt) {
+		v.problem(err)
+	} else if err != nil {
+		return err
+	}
+	if ok {
+		v.mark = &note.End
+	}
+	files, used, err := v.files()
+	if err != nil {
+		return err
+	}
+	if used == 0 {
+		return nil
+	}
+	v.rep.Identity, v.rep.Start, v.rep.End = files[0].head.Identity, files[0].head.Prev, files[0].head.Prev
+	for i, s := range files[:used] {
+		if err := v.segment(s, files, used, i); err != nil {
+			return err
+		}
+	}
+	for ; v.more != nil; used++ {
+		files = append(files[:used:used], *v.more)
+		v.more = nil
+		if err := v.segment(files[used], files, used+1, used); err != nil {
+			return err
+		}
+	}
+	for _, s := range files[min(used, len(files)):] {
+		row := SegmentReport{File: s.path, Seq: s.seq, Size: s.size, State: "next"}
+		if s.state == headBad {
+			row.State = "damaged"
+			v.problem(s.unreadable(v.rep.End, ""))
+		}
+		v.rep.Segments = append(v.rep.Segments, row)
+	}
+	return nil
+}
+
+func (v *verifier) problem(err error) { v.rep.Problems = append(v.rep.Problems, err) }
+
+// files lists the segments, again if the list changes under it.
+func (v *verifier) files() (files []segmentFile, used int, err error) {
+	for range verifyTries {
+		if files, err = v.list(); err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				continue // trimmed between listing and opening
+			}
+			return nil, 0, err
+		}
+		want := v.o.Identity
+		if want == nil && len(files) > 0 && files[0].state == headGood {
+			want = &files[0].head.Identity
+		}
+		if used, err = arrange(func(n string) string { return v.fs.PathJoin(v.dir, n) }, files, want); err == nil {
+			break
+		}
+	}
+	if err != nil && errors.As(err, new(*CorruptError)) {
+		v.problem(err)
+		return nil, 0, nil
+	}
+	if err == nil && used == 0 && len(files) > 0 && (len(files) > 1 || files[0].state != headZero) {
+		v.problem(files[0].unreadable(Position{}, ""))
+	}
+	return files, used, err
+}
+
+func (v *verifier) list() ([]segmentFile, error) {
+	l, err := listDir(v.fs, v.dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []segmentFile
+	v.total = 0
+	for _, seq := range l.segments {
+		s, err := readSegmentFile(v.fs, v.dir, seq)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, s)
+		v.total += s.size
+	}
+	return files, nil
+}
+
+// segment verifies one segment in use, the i-th of files.
+func (v *verifier) segment(s segmentFile, files []segmentFile, used, i int) error {
+	row := SegmentReport{File: s.path, Seq: s.seq, First: s.head.Prev.LSN + 1, Last: s.head.Prev.LSN, Bytes: segmentHeader, Size: s.size, State: "ok"}
+	if i > 0 && s.head.Prev != v.rep.End && files[i-1].seq+1 == s.seq && !v.broken() {
+		v.problem(&CorruptError{Kind: ErrForeign, File: s.path, Expected: "a segment that follows " + v.rep.End.String(),
+			Found: "one that follows " + s.head.Prev.String(), Good: v.rep.End, Advice: adviseRepair})
+		row.State = "damaged"
+	}
+	f, err := v.fs.Open(s.path)
+	if errors.Is(err, os.ErrNotExist) {
+		row.State = "trimmed"
+		v.rep.Segments = append(v.rep.Segments, row)
+		v.rep.Start, v.rep.End = nextStart(files, used, i)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open segment %s: %w", s.path, err)
+	}
+	defer f.Close()
+	w := newWalker(f, s.size, segmentHeader, s.head.Prev, MaxFrameBytes)
+	err = v.walk(w, s, &row, files, i == used-1)
+	v.rep.Segments = append(v.rep.Segments, row)
+	v.rep.End = w.pos
+	return err
+}
+
+// broken reports whether the end of the last row is a problem already.
+func (v *verifier) broken() bool {
+	n := len(v.rep.Segments)
+	return n > 0 && v.rep.Segments[n-1].State == "damaged"
+}
+
+func nextStart(files []segmentFile, used, i int) (start, end Position) {
+	if i+1 < used {
+		return files[i+1].head.Prev, files[i+1].head.Prev
+	}
+	return files[i].head.Prev, files[i].head.Prev
+}
+
+// walk reads the frames of a segment. What stops it is looked at again before it counts, because a daemon may be writing.
+func (v *verifier) walk(w *walker, s segmentFile, row *SegmentReport, files []segmentFile, last bool) error {
+	base := v.rep.Bytes
+	for tries := 0; ; {
+		st, err := w.look()
+		if err != nil {
+			return fmt.Errorf("read segment %s at offset %d: %w", s.path, w.off, err)
+		}
+		if st.found == foundFrame {
+			tries = 0
+			if err := v.frame(w, st, row); err != nil {
+				return err
+			}
+			v.rep.Bytes = base + row.Bytes
+			continue
+		}
+		done, err := v.stopped(w, s, st, row, files, last, tries)
+		if err != nil || done {
+			v.rep.Bytes = base + s.size
+			v.o.Progress(v.rep.Bytes, v.total)
+			return err
+		}
+		tries++
+		w.win.drop()
+	}
+}
+
+// frame checks the records of a good frame and steps over it.
+func (v *verifier) frame(w *walker, st step, row *SegmentReport) error {
+	f := st.copyFrame(nil)
+	if err := f.Each(func(Record) error { return nil }); err != nil {
+		v.problem(&CorruptError{File: row.File, Offset: st.off, Expected: fmt.Sprintf("the records %d to %d", f.First, f.Last()), Found: err.Error(), Good: w.pos, Advice: adviseRepair})
+		row.State = "damaged"
+	} else if err := v.o.OnFrame(f); err != nil {
+		return err
+	}
+	before := w.off
+	w.accept(st)
+	if row.FirstEpoch == 0 {
+		row.FirstEpoch = f.Epoch
+	}
+	row.LastEpoch, row.Last, row.Bytes = f.Epoch, f.Last(), w.off
+	row.Frames, row.Records = row.Frames+1, row.Records+uint64(f.Count)
+	v.rep.Frames, v.rep.Records = v.rep.Frames+1, v.rep.Records+uint64(f.Count)
+	if before/readChunk != w.off/readChunk {
+		v.o.Progress(v.rep.Bytes, v.total)
+	}
+	return nil
+}
+
+// stopped judges the place where no frame continues the chain. It reports false to have the place read again.
+func (v *verifier) stopped(w *walker, s segmentFile, st step, row *SegmentReport, files []segmentFile, last bool, tries int) (bool, error) {
+	bad, err := v.judge(w, s, st, files, last)
+	if err != nil || bad == nil {
+		return true, err
+	}
+	if tries < verifyTries {
+		return false, nil
+	}
+	if now, err := readSegmentFile(v.fs, v.dir, s.seq); errors.Is(err, os.ErrNotExist) || err == nil && now.head != s.head {
+		row.State = "trimmed"
+		return true, nil
+	}
+	row.State = "damaged"
+	if last {
+		v.rep.Tail = TailDamaged
+	}
+	v.problem(bad)
+	return true, nil
+}
+
+// continued reports whether a daemon began the next segment at pos since we listed the files.
+func (v *verifier) continued(seq uint64, pos Position) bool {
+	now, err := readSegmentFile(v.fs, v.dir, seq)
+	if err != nil || now.state != headGood || now.check(&v.rep.Identity) != nil || now.head.Prev != pos {
+		return false
+	}
+	v.more = &now
+	return true
+}
+
+// judge returns what is wrong at the end of a segment, nil if nothing is. For the last one it is recovery's decision, and sets
+// the report's tail.
+func (v *verifier) judge(w *walker, s segmentFile, st step, files []segmentFile, last bool) (problem, err error) {
+	if !last {
+		next := files[int(s.seq-files[0].seq)+1]
+		if w.pos.LSN < next.head.Prev.LSN {
+			return damage(s.path, w, st, fmt.Sprintf("%s says that it follows %v", next.path, next.head.Prev)), nil
+		}
+		return nil, nil
+	}
+	if st.refuse != nil {
+		return damage(s.path, w, st, ""), nil
+	}
+	if v.continued(s.seq+1, w.pos) {
+		v.rep.Tail = TailOpen
+		return nil, nil
+	}
+	t := tail{Good: w.pos, Found: st.found, Mark: v.mark}
+	if t.NeverWhole, err = neverWhole(&w.win, st); err != nil {
+		return nil, err
+	}
+	r := recoverer{o: Options{FS: v.fs}, mark: v.mark}
+	if t.Later, err = r.search(s, w, st, files[int(s.seq-files[0].seq)+1:]); err != nil {
+		return nil, err
+	}
+	switch d := decide(t); {
+	case d.Action == actionRefuse:
+		return damage(s.path, w, st, d.Proof), nil
+	case d.Action == actionCut:
+		v.rep.Tail = TailLive
+	case v.mark != nil && *v.mark == w.pos:
+		v.rep.Tail = TailClean
+	default:
+		v.rep.Tail = TailOpen
+	}
+	return nil, nil
+}
