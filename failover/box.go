@@ -10,14 +10,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A box is how this package stores a small JSON document: the two slots of the epoch file and each revision of a
-// token file (drawn in doc.go). Little endian:
-//
-//	 0  magic u32     "RPE1" (epoch) or "RPT1" (token); the last byte is the version
-//	 4  length u32    of the document
-//	 8  number u64    generation or revision
-//	16  hash u64      xxhash64 of bytes 0..15 and the document
-//	24  document
+// boxHeader is the size of a box before its document. A box is how this package stores a small JSON document; doc.go
+// draws it.
 const boxHeader = 24
 
 // boxMagic tells the kinds of box apart, so that a token file copied over an epoch file is not read as one.

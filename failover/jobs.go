@@ -100,10 +100,7 @@ func (j *jobs) startOnLog(a Action) {
 			return FastForwardDone{Attempt: a.Attempt, Err: h.FastForward(ctx, a.From, a.To, j.progress(a.Attempt))}
 		})
 	case StartEpoch:
-		j.onLog(a.Attempt, func(ctx context.Context) Event {
-			lsn, err := h.StartEpoch(ctx, a.Start)
-			return EpochStarted{Attempt: a.Attempt, LSN: lsn, Err: err}
-		})
+		j.onLog(a.Attempt, func(ctx context.Context) Event { return j.startEpoch(ctx, a) })
 	case Replay:
 		j.onLog(a.Attempt, func(ctx context.Context) Event {
 			return ReplayDone{Attempt: a.Attempt, Err: h.Replay(ctx, j.progress(a.Attempt))}
@@ -177,6 +174,19 @@ func (j *jobs) acquire(ctx context.Context, a AcquireToken) Event {
 		return TokenLost{Attempt: a.Attempt, Err: err}
 	}
 	return TokenWon{Attempt: a.Attempt}
+}
+
+// startEpoch makes this node a voter once its first record is committed: what its log holds is by definition what the
+// epoch continues, even on a node that was blank, or not known to be complete, before (R11).
+func (j *jobs) startEpoch(ctx context.Context, a StartEpoch) Event {
+	lsn, err := j.r.o.Host.StartEpoch(ctx, a.Start)
+	if err == nil {
+		err = j.r.o.Fence.SetVoter(true)
+	}
+	if errors.Is(err, ErrFailed) {
+		j.r.Failed(err)
+	}
+	return EpochStarted{Attempt: a.Attempt, LSN: lsn, Err: err}
 }
 
 func (j *jobs) fence(ctx context.Context, a FencePeers) Event {

@@ -20,11 +20,10 @@ func setOf(version uint64, k int, members ...string) wal.SyncSet {
 
 func openMem(t *testing.T, fs vfs.FS) (*Slots, SlotsRecovery) {
 	t.Helper()
-	s, rec, err := OpenSlots(SlotsOptions{FS: fs, Dir: "", Create: true, Name: "g/epoch"})
-	if err == nil {
-		t.Fatal("an empty directory name was taken")
+	if _, _, err := OpenSlots(SlotsOptions{FS: fs, Create: true}); !errors.Is(err, ErrInvalid) {
+		t.Fatalf("an empty directory name was taken: %v", err)
 	}
-	s, rec, err = OpenSlots(SlotsOptions{FS: fs, Dir: "g", Create: true})
+	s, rec, err := OpenSlots(SlotsOptions{FS: fs, Dir: "g", Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}

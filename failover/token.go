@@ -1,7 +1,10 @@
 package failover
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"repld/wal"
@@ -35,4 +38,42 @@ type Store interface {
 	Watch(ctx context.Context, after uint64) (Record, error)
 	// Shared reports whether all nodes of the cluster see the same token here.
 	Shared() bool
+}
+
+// Advance is the rule of CompareAndSet, which every Store applies where the record is changed: the revision is the one that was read,
+// epochs only rise, one epoch has one holder, and no tenure is forgotten by a caller who does not know it. It returns
+// next as it is to be stored, or ErrConflict or ErrInvalid.
+func Advance(cur Record, rev uint64, next Record) (Record, error) {
+	switch {
+	case cur.Rev != rev:
+		return Record{}, fmt.Errorf("token: %w: revision is %d, not %d", ErrConflict, cur.Rev, rev)
+	case next.Epoch < cur.Epoch:
+		return Record{}, fmt.Errorf("token: %w: epoch %d is below %d", ErrConflict, next.Epoch, cur.Epoch)
+	case next.Epoch == cur.Epoch && next.Holder != cur.Holder:
+		return Record{}, fmt.Errorf("token: %w", &ConflictError{Epoch: cur.Epoch, Holder: cur.Holder, Other: next.Holder})
+	case next.Epoch == 0 || next.Holder == "":
+		return Record{}, fmt.Errorf("token: %w: epoch %d held by %q", ErrInvalid, next.Epoch, next.Holder)
+	}
+	next.Rev = rev + 1
+	next.History, next.Forgotten = mergeHistory(cur, next)
+	return next, nil
+}
+
+// mergeHistory unites both histories with cur's own tenure, below next's epoch: the newest set of each epoch, rising.
+func mergeHistory(cur, next Record) ([]Tenure, wal.Epoch) {
+	all := slices.Concat(next.History, cur.History, []Tenure{{Epoch: cur.Epoch, Holder: cur.Holder, Sync: cur.Sync}})
+	all = slices.DeleteFunc(all, func(t Tenure) bool { return t.Epoch == 0 || t.Epoch >= next.Epoch })
+	slices.SortStableFunc(all, func(a, b Tenure) int {
+		if c := cmp.Compare(a.Epoch, b.Epoch); c != 0 {
+			return c
+		}
+		return cmp.Compare(b.Sync.Version, a.Sync.Version)
+	})
+	all = slices.CompactFunc(all, func(a, b Tenure) bool { return a.Epoch == b.Epoch })
+	forgotten := max(cur.Forgotten, next.Forgotten)
+	if extra := len(all) - MaxTenures; extra > 0 {
+		forgotten = max(forgotten, all[extra-1].Epoch)
+		all = slices.Delete(all, 0, extra)
+	}
+	return all, forgotten
 }

@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"math/rand/v2"
 	"testing"
 
 	"repld/wal"
@@ -11,12 +12,11 @@ import (
 func BenchmarkStream(b *testing.B) {
 	_, a, s := pair(b, nil)
 	a.activate(1, set(1, 0))
-	payload := make([]byte, 1000)
-	for i := range payload {
-		payload[i] = byte(i * i)
-	}
+	noise := rand.NewChaCha8([32]byte{1})
+	payload := make([]byte, 1000) // does not shrink
 	for range b.N {
 		for range 64 {
+			_, _ = noise.Read(payload)
 			must(b, a.writer.Admit(context.Background()))
 			_, err := a.writer.Append(wal.KindEffects, payload)
 			must(b, err)

@@ -79,23 +79,29 @@ func TestSeedWipedStandby(t *testing.T) {
 
 // A transfer that is interrupted goes on with the files that are missing.
 func TestSeedResumes(t *testing.T) {
-	net, a, b := seeded(t, 8, 500_000, func(s *SenderOptions) { s.BulkRate = 20 << 20 })
+	const files, size = 8, 400_000
+	net, a, b := seeded(t, files, size, func(s *SenderOptions) { s.BulkRate = 6 << 20 })
 	trim(t, a)
-	var kept atomic.Int64
-	b.keepFollowing("a", func(error) {
-		names, _ := b.fs.List("incoming")
-		kept.Store(max(kept.Load(), int64(len(names))))
-	})
-	for range 3 {
-		eventually(t, "some of the snapshot", func() bool {
-			st := b.receiver.Status()
-			return len(b.snapshotInstalls()) > 0 || st.Seeding != nil && st.Seeding.Done > 600_000
-		})
-		net.kill("a")
+	b.keepFollowing("a", nil)
+	progress := func() SeedStatus {
+		if st := b.receiver.Status(); st.Seeding != nil {
+			return *st.Seeding
+		}
+		return SeedStatus{}
+	}
+	eventually(t, "two files and a half", func() bool { return progress().Done > 2.5*size })
+	first := progress()
+	if first.Total != files*size {
+		t.Fatalf("first transfer: %+v", first)
+	}
+	net.kill("a")
+	eventually(t, "the second transfer", func() bool { s := progress(); return s.Total > 0 && s.Total < first.Total })
+	if second := progress(); second.ID != first.ID || second.Total > (files-2)*size {
+		t.Fatalf("first %+v, second %+v", first, second)
 	}
 	b.waitDurable(a.log.Durable().LSN)
-	if kept.Load() == 0 {
-		t.Error("nothing was kept of the interrupted transfers")
+	if len(b.snapshotInstalls()) != 1 {
+		t.Fatalf("installed %+v", b.snapshotInstalls())
 	}
 	sameLog(t, a.log, b.log)
 }

@@ -71,7 +71,8 @@ func (t msgType) limit(maxFrame uint32) int64 {
 // link is a stream with the deadlines of this package. One goroutine reads, one writes; cancel may come from any.
 type link struct {
 	net.Conn
-	idle, write time.Duration
+	idle  time.Duration // between bytes that arrive; 0 is no limit between messages
+	write time.Duration // for a chunk that leaves, and on top of the slowest rate for a message that arrives
 	// whole is when the message being read must be complete; owned by the reading goroutine.
 	whole    time.Time
 	canceled atomic.Bool
@@ -147,7 +148,7 @@ func (r *msgReader) next() (msgType, []byte, error) {
 	}
 	_, _ = r.br.Discard(msgHeader)
 	if r.br.Buffered() < n {
-		r.l.whole = time.Now().Add(r.l.idle + time.Duration(n/slowest)*time.Second)
+		r.l.whole = time.Now().Add(r.l.write + time.Duration(n/slowest)*time.Second)
 	}
 	b, err := r.payload(t, n)
 	if err == io.EOF {

@@ -119,7 +119,7 @@ func TestDrippingMessageIsGivenUp(t *testing.T) {
 			<-time.After(time.Millisecond)
 		}
 	}()
-	r := newMsgReader(&link{Conn: b, idle: 20 * time.Millisecond}, 64, 1024)
+	r := newMsgReader(&link{Conn: b, idle: time.Second, write: 20 * time.Millisecond}, 64, 1024)
 	_, _, err := r.next()
 	var timeout net.Error
 	if !errors.As(err, &timeout) || !timeout.Timeout() {

@@ -64,3 +64,9 @@ func (e *CorruptError) Unwrap() error {
 	}
 	return e.Kind
 }
+
+// reason is the text of an error that wraps ErrCorrupt or ErrVersion, without saying so again.
+func reason(err error) string {
+	s := strings.TrimPrefix(err.Error(), ErrCorrupt.Error()+": ")
+	return strings.TrimPrefix(s, ErrVersion.Error()+": ")
+}

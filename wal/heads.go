@@ -76,7 +76,7 @@ func (s segmentFile) check(want *Identity) error {
 func (s segmentFile) unreadable(good Position, proof string) error {
 	e := &CorruptError{File: s.path, Expected: fmt.Sprintf("the header of segment %d", s.seq), Found: "zeros", Good: good, Proof: proof, Advice: adviseRepair}
 	if s.err != nil {
-		e.Found = s.err.Error()
+		e.Found = reason(s.err)
 	}
 	if errors.Is(s.err, ErrVersion) {
 		e.Kind, e.Advice = ErrVersion, adviseVersion

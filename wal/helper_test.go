@@ -2,9 +2,12 @@ package wal
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"github.com/cespare/xxhash/v2"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -177,4 +180,15 @@ func copyFS(t testing.TB, from vfs.FS, dir string) *vfs.MemFS {
 		}
 	}
 	return to
+}
+
+func sorted(s []string) []string {
+	slices.Sort(s)
+	return s
+}
+
+// reseal changes a segment header and gives it a good checksum again.
+func reseal(b []byte, change func(b []byte)) {
+	change(b)
+	binary.LittleEndian.PutUint64(b[248:], xxhash.Sum64(b[:248]))
 }

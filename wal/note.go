@@ -76,7 +76,7 @@ func readNote(fs vfs.FS, dir, name string, v any) (bool, error) {
 		return false, err
 	}
 	if err := decodeNote(b, v); err != nil {
-		return false, &CorruptError{File: path, Expected: "a note with a good checksum", Found: err.Error()}
+		return false, &CorruptError{File: path, Expected: "a note with a good checksum", Found: reason(err)}
 	}
 	return true, nil
 }

@@ -250,7 +250,7 @@ func (r *recoverer) last(s segmentFile, behind []segmentFile) error {
 	for _, b := range behind {
 		if b.state == headBad {
 			t.Found, t.NeverWhole = foundBad, false
-			st.why += fmt.Sprintf("; %s: %v", b.path, b.err)
+			st.why += fmt.Sprintf("; %s: %s", b.path, reason(b.err))
 		}
 	}
 	v := decide(t)

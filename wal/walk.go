@@ -112,7 +112,7 @@ func (w *walker) frame(s *step, b []byte) error {
 		err = h.checkLimit(w.maxFrame)
 	}
 	if err != nil {
-		s.why = err.Error()
+		s.why = reason(err)
 		if errors.Is(err, ErrVersion) || errors.Is(err, ErrTooLarge) {
 			s.refuse = err // its header check is good, so it is no garbage
 		}

@@ -26,6 +26,7 @@ func Run(t *testing.T, open Factory) {
 	t.Run("set and load", func(t *testing.T) { testSetAndLoad(t, open(t, 2)) })
 	t.Run("stale revision", func(t *testing.T) { testStaleRevision(t, open(t, 2)) })
 	t.Run("epoch rules", func(t *testing.T) { testEpochRules(t, open(t, 1)[0]) })
+	t.Run("history", func(t *testing.T) { testHistory(t, open(t, 1)[0]) })
 	t.Run("one winner", func(t *testing.T) { testOneWinner(t, open(t, 4)) })
 	t.Run("no lost update", func(t *testing.T) { testNoLostUpdate(t, open(t, 3)) })
 	t.Run("watch", func(t *testing.T) { testWatch(t, open(t, 2)) })
@@ -89,6 +90,24 @@ func testEpochRules(t *testing.T, s failover.Store) {
 	mustSet(t, s, 1, Next(5, "a")) // a new sync set in the same epoch
 	if _, err := s.CompareAndSet(ctx, 2, failover.Record{Epoch: 6}); !errors.Is(err, failover.ErrInvalid) {
 		t.Fatalf("a record without a holder: %v", err)
+	}
+}
+
+// testHistory holds R6: the token remembers under which sets older epochs acked, whoever changes it.
+func testHistory(t *testing.T, s failover.Store) {
+	for i, e := range []wal.Epoch{2, 3, 3, 7} {
+		mustSet(t, s, uint64(i), Next(e, "a"))
+	}
+	rec, err := s.Load(context10(t))
+	if err != nil || len(rec.History) != 2 || rec.History[0].Epoch != 2 || rec.History[1].Epoch != 3 || rec.History[1].Sync.Version != 3 {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+	for e := range wal.Epoch(failover.MaxTenures) {
+		mustSet(t, s, uint64(e)+4, Next(e+8, "b"))
+	}
+	rec, err = s.Load(context10(t))
+	if err != nil || len(rec.History) != failover.MaxTenures || rec.Forgotten != 3 || rec.History[0].Epoch != 7 {
+		t.Fatalf("%d tenures, forgotten %d, %v", len(rec.History), rec.Forgotten, err)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"repld/wal"
 )
 
@@ -164,28 +166,41 @@ func TestDurablyApplied(t *testing.T) {
 	}
 }
 
-// TestCheckpoint: the copy is a state of its own at the position that was returned.
+// TestCheckpoint: the copy is a state of its own at the position that was returned, and looking at it leaves nothing behind.
 func TestCheckpoint(t *testing.T) {
-	s := openTest(t, Options{})
+	t.Run("memory", func(t *testing.T) { testCheckpoint(t, vfs.NewMem(), "") })
+	t.Run("disk", func(t *testing.T) { testCheckpoint(t, vfs.Default, t.TempDir()) })
+}
+
+func testCheckpoint(t *testing.T, fs vfs.FS, root string) {
+	dir, none := fs.PathJoin(root, "copy"), fs.PathJoin(root, "nowhere")
+	s := openTest(t, Options{FS: fs, Dir: fs.PathJoin(root, "state")})
 	c := &chain{t: t}
 	write(t, s, c, setKeys(100, 100))
 	want := digest(t, s)
-	pos, err := s.Checkpoint("copy")
+	pos, err := s.Checkpoint(dir)
 	if err != nil || pos != c.end {
 		t.Fatalf("checkpoint at %s, %v, want %s", pos, err, c.end)
 	}
 	write(t, s, c, func(x *Txn) error { return x.Clear() })
-	copied := openTest(t, Options{FS: s.o.FS, Dir: "copy"})
+	rep, err := VerifyDir(context.Background(), fs, dir, nil)
+	if err != nil || rep.Digest != want {
+		t.Fatalf("verify of the copy: %+v, %v, want %+v", rep, err, want)
+	}
+	if _, err := fs.Stat(fs.PathJoin(dir, "LOCK")); err == nil {
+		t.Error("a lock file was left behind")
+	}
+	copied := openTest(t, Options{FS: fs, Dir: dir})
 	if got := digest(t, copied); got != want {
 		t.Fatalf("copy: %+v, want %+v", got, want)
 	}
-	if _, err := ReadPosition(s.o.FS, "copy"); !errors.Is(err, ErrInUse) {
+	if _, err := ReadPosition(fs, dir); !errors.Is(err, ErrInUse) {
 		t.Errorf("position of an open state: %v, want ErrInUse", err)
 	}
-	if _, err := ReadPosition(s.o.FS, "nowhere"); !errors.Is(err, ErrNotExist) {
+	if _, err := ReadPosition(fs, none); !errors.Is(err, ErrNotExist) {
 		t.Errorf("position of no state: %v, want ErrNotExist", err)
 	}
-	if _, err := s.Checkpoint("copy"); err == nil {
+	if _, err := s.Checkpoint(dir); err == nil {
 		t.Error("checkpoint over an existing directory succeeded")
 	}
 }

@@ -37,7 +37,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-func (w *world) open(fs vfs.FS) *Store { return openTest(w.t, Options{FS: fs, MemTableBytes: 64 << 10}) }
+func (w *world) open(fs vfs.FS) *Store {
+	return openTest(w.t, Options{FS: fs, MemTableBytes: 64 << 10})
+}
 
 // key draws from few keys, so that records touch each other's; some are prefixes of others.
 func (w *world) key() []byte {

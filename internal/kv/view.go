@@ -10,7 +10,7 @@ import (
 )
 
 // ReadView reads committed, applied state. Each read sees the newest state unless the view is pinned. It is for one
-// goroutine at a time and must be closed; views are pooled.
+// goroutine at a time and must be closed, once; views are pooled.
 type ReadView struct {
 	s     *Store
 	err   error // why the view cannot read
@@ -125,7 +125,7 @@ func (v *ReadView) Iter(o RangeOptions) (Iterator, error) {
 	return newBaseIter(v.s, v.reader(), o, v.nowMs)
 }
 
-// Close returns the view to its pool; it must not be used afterwards. A second call does nothing.
+// Close returns the view to its pool. It must be called exactly once: afterwards the view is another reader's.
 func (v *ReadView) Close() error {
 	if !v.open {
 		return nil

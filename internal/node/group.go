@@ -203,7 +203,7 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 	g.sender, err = replicate.NewSender(replicate.SenderOptions{
 		Group: g.o.Group, Node: g.o.Name, Log: g.log, Fence: fence, Snapshots: g, Committed: g.commit.lsn,
 		MayServe: g.mayServe, OnAck: g.acked, OnRegress: g.regressed, OnStale: g.stale,
-		Heartbeat: g.o.Heartbeat, BulkRate: g.o.BulkRate, Logger: g.logger,
+		Heartbeat: g.o.Heartbeat, BulkRate: g.o.BulkRate, Logger: g.o.Logger,
 	})
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 			g.logger.Warn("log suffix saved aside and cut", "path", d.Path, "from", d.From, "to", d.To, "records", d.Records)
 		},
 		DivergedDir: g.path("diverged"), FS: g.o.FS, IncomingDir: g.path("incoming"), StagedDir: g.path("state.new"), Install: g.install, Rewind: g.rewind,
-		Logger: g.logger,
+		Logger: g.o.Logger,
 	})
 	if err != nil {
 		return err

@@ -155,8 +155,13 @@ func trimURL(err error) error {
 	}
 }
 
+// askTimeout is how long a promotion waits for a node that does not answer, in each of its two rounds of questions.
+const askTimeout = 500 * time.Millisecond
+
 // survey asks all peers the same question at once and waits for the answers or ctx; a peer that does not answer is reported as unreachable.
 func (p *peers) survey(ctx context.Context, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	names := p.names()
 	answers := make(chan failover.Answer, len(names))
 	for _, name := range names {

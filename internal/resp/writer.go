@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Writer encodes replies into a growing buffer. It is used by one goroutine at a time.
@@ -92,8 +93,9 @@ func (w *Writer) OK() {
 	}
 }
 
-// Error writes an error reply; s begins with its code, and line ends in it become spaces.
+// Error writes an error reply; s begins with its code. Line ends around it are dropped, those inside become spaces.
 func (w *Writer) Error(s string) {
+	s = strings.Trim(s, "\r\n")
 	at := len(w.buf)
 	w.line('-', s)
 	if w.overflow {

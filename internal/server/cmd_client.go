@@ -162,10 +162,10 @@ func (f *killFilter) match(s *Session, me *Session) bool {
 
 func (c *call) parseKill() (killFilter, error) {
 	f := killFilter{keepMe: true}
-	if len(c.args)%2 != 0 {
-		return f, c.fail(errSyntax)
-	}
 	for i := 2; i < len(c.args); i += 2 {
+		if i+1 == len(c.args) {
+			return f, c.fail(errSyntax)
+		}
 		value := string(c.args[i+1])
 		switch c.lowerArg(i) {
 		case "id":

@@ -60,11 +60,11 @@ func cmdWait(c *call) error {
 	if c.status().Role != RoleActive {
 		return c.fail("ERR WAIT " + errWaitOnStandby)
 	}
-	timeout, err := c.timeoutArg(2)
+	want, err := c.rangeArg(1, -1<<31, 1<<31-1)
 	if err != nil {
 		return err
 	}
-	want, err := c.rangeArg(1, -1<<31, 1<<31-1)
+	timeout, err := c.timeoutArg(2)
 	if err != nil {
 		return err
 	}

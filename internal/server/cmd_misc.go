@@ -43,6 +43,19 @@ func cmdFunctionFlush(c *call) error {
 	return nil
 }
 
+func cmdFunctionList(c *call) error {
+	for i := 2; i < len(c.args); i++ {
+		switch {
+		case c.is(i, "withcode"):
+		case c.is(i, "libraryname") && i+1 < len(c.args):
+			i++
+		default:
+			return c.fail("ERR Unknown argument " + cString(c.args[i]))
+		}
+	}
+	return cmdEmptyArray(c)
+}
+
 // keyOverhead is about what a key takes besides its bytes and its value's, in the store's memory table.
 const keyOverhead = 56
 

@@ -67,43 +67,51 @@ func successor(prefix []byte) []byte {
 // cmdRandomKey looks at a random place between the first and the last key and walks on a few keys from there: every key
 // may come, though not each as often as another, since the state is ordered and not hashed.
 func cmdRandomKey(c *call) error {
-	var first, last, found []byte
-	keep := func(to *[]byte, steps int) func(kv.Iterator) bool {
-		return func(it kv.Iterator) bool {
-			*to = append((*to)[:0], it.Key()...)
-			steps--
-			return steps >= 0
-		}
-	}
-	if err := c.walk(kv.RangeOptions{KeysOnly: true}, keep(&first, 0)); err != nil {
+	first, any, err := c.keyAfter(kv.RangeOptions{}, 0)
+	if err != nil {
 		return err
 	}
-	if first == nil {
+	if !any {
 		c.w.Null()
 		return nil
 	}
-	if err := c.walk(kv.RangeOptions{KeysOnly: true, Reverse: true}, keep(&last, 0)); err != nil {
+	last, _, err := c.keyAfter(kv.RangeOptions{Reverse: true}, 0)
+	if err != nil {
 		return err
 	}
-	o := kv.RangeOptions{KeysOnly: true}
 	n, err := c.view.Len()
 	if err != nil {
 		return err
 	}
-	steps := rand.IntN(32)
-	if n <= 32 {
+	o, steps := kv.RangeOptions{}, rand.IntN(randomSteps)
+	if n <= randomSteps {
 		steps = rand.IntN(int(max(n, 1)))
 	} else {
 		o.Lower = between(first, last)
 	}
-	if err := c.walk(o, keep(&found, steps)); err != nil {
+	key, any, err := c.keyAfter(o, steps)
+	if err != nil {
 		return err
 	}
-	if found == nil {
-		found = last
+	if !any {
+		key = last
 	}
-	c.w.Bulk(found)
+	c.w.Bulk(key)
 	return nil
+}
+
+// randomSteps is how far RANDOMKEY walks on at most.
+const randomSteps = 32
+
+// keyAfter is the key that many steps after the first of a range, or the last if there are fewer.
+func (c *call) keyAfter(o kv.RangeOptions, steps int) (key []byte, any bool, err error) {
+	o.KeysOnly = true
+	err = c.walk(o, func(it kv.Iterator) bool {
+		key, any = append(key[:0], it.Key()...), true
+		steps--
+		return steps >= 0
+	})
+	return key, any, err
 }
 
 // between is a random string from first to last, as far as 8 bytes after what they have in common tell them apart.

@@ -158,7 +158,7 @@ func cmdConfigSet(c *call) error {
 	cfg.mu.Lock()
 	defer cfg.mu.Unlock()
 	if len(c.args)%2 != 0 {
-		return c.failArity()
+		return c.fail(errSyntax)
 	}
 	failed := func(name, problem string) error {
 		return c.fail("ERR CONFIG SET failed (possibly related to argument '" + name + "') - " + problem)

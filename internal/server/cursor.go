@@ -68,7 +68,21 @@ func (t *cursors) position(cursor uint64) []byte {
 	return bytes.TrimRight([]byte{byte(prefix >> 8), byte(prefix)}, "\x00")
 }
 
+// parseCursor reads a number as strtoul does: a sign may stand before it, and nothing at all is 0.
 func parseCursor(b []byte) (uint64, bool) {
-	v, err := strconv.ParseUint(string(b), 10, 64)
+	digits := b
+	if len(b) > 1 && (b[0] == '-' || b[0] == '+') {
+		digits = b[1:]
+	}
+	if len(b) == 0 {
+		return 0, true
+	}
+	if digits[0] == '-' || digits[0] == '+' {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(string(digits), 10, 64)
+	if b[0] == '-' {
+		v = -v
+	}
 	return v, err == nil
 }

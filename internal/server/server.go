@@ -106,7 +106,7 @@ func temporary(err error) bool {
 // start gives conn a session and a goroutine, or refuses it.
 func (s *Server) start(conn net.Conn, auth bool) {
 	s.stats.connections.Add(1)
-	session := newSession(s, s.lastID.Add(1), address(conn.RemoteAddr()), address(conn.LocalAddr()), auth)
+	session := newSession(s, s.lastID.Add(1), address(conn.RemoteAddr(), conn.LocalAddr()), address(conn.LocalAddr(), nil), auth)
 	session.info.unix = conn.RemoteAddr().Network() == "unix"
 	session.info.wake = func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) } // an error means it is closed: awake too
 	s.mu.Lock()
@@ -139,9 +139,10 @@ func (s *Server) refuse(conn net.Conn) {
 	_ = conn.Close()
 }
 
-func address(a net.Addr) string {
-	if a == nil || a.String() == "" || a.String() == "@" {
-		return "unix:0"
+// address names one end of a connection; the client's end of a unix socket, which has no name, by the server's.
+func address(a, or net.Addr) string {
+	if or != nil && a.Network() == "unix" {
+		a = or
 	}
 	if a.Network() == "unix" {
 		return a.String() + ":0"

@@ -109,7 +109,7 @@ func diagnosticCommands() []*command {
 		}},
 		{name: "function", arity: -2, flags: fNoCats, group: "scripting", since: "7.0.0", doc: "Functions; there are none.", do: cmdContainer, subs: []*command{
 			{name: "flush", arity: -2, flags: fWrite | fNoScript, tips: "request_policy:all_shards response_policy:all_succeeded", doc: "Deletes all functions: there are none.", do: cmdFunctionFlush},
-			{name: "list", arity: -2, flags: fNoScript, tips: "nondeterministic_output_order", doc: "Returns no libraries.", do: cmdEmptyArray},
+			{name: "list", arity: -2, flags: fNoScript, tips: "nondeterministic_output_order", doc: "Returns no libraries.", do: cmdFunctionList},
 			help(""),
 		}},
 	})

@@ -152,7 +152,7 @@ func buildLog(ctx context.Context, o options, records int) (perSecond, bytes flo
 		}
 		b.seq.Applied(last)
 	}
-	return float64(records) / time.Since(start).Seconds(), float64(log.Bytes()), nil
+	return float64(records) / time.Since(start).Seconds(), float64(log.Stats().Bytes), nil
 }
 
 // builder evaluates SETs of random keys.

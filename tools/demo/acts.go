@@ -217,6 +217,11 @@ func (d *demo) count(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	more, gone, err := d.loyal.missing(ctx, a)
+	if err != nil {
+		return err
+	}
+	total, lost = total+more, append(lost, gone...)
 	d.acked, d.lost = total, len(lost)
 	d.say("%d writes were acknowledged, %d had an unknown outcome, %d were refused", total, d.writers.unknown.Load(), d.writers.refused.Load())
 	if len(lost) > 0 {

@@ -21,6 +21,7 @@ type loyal struct {
 	acked   atomic.Int64
 	refused atomic.Int64
 	unknown atomic.Int64
+	each    [loyalCount][]int // acknowledged writes, of each goroutine until stop has returned
 
 	once sync.Once
 	wg   sync.WaitGroup
@@ -46,7 +47,7 @@ func startLoyal(ctx context.Context, n *node) (*loyal, error) {
 func (l *loyal) write(c net.Conn, id int) {
 	r := bufio.NewReader(c)
 	for seq := 0; ; seq++ {
-		if _, err := fmt.Fprintf(c, "SET loyal%d:%d x\r\n", id, seq); err != nil {
+		if _, err := fmt.Fprintf(c, "SET %s x\r\n", loyalKey(id, seq)); err != nil {
 			return
 		}
 		line, err := r.ReadString('\n')
@@ -60,9 +61,27 @@ func (l *loyal) write(c net.Conn, id int) {
 			l.refused.Add(1)
 			time.Sleep(5 * time.Millisecond) // a refusal is quick: do not spin
 		default:
+			l.each[id] = append(l.each[id], seq)
 			l.acked.Add(1)
 		}
 	}
+}
+
+func loyalKey(id, seq int) string { return fmt.Sprintf("loyal%d:%d", id, seq) }
+
+// missing returns the keys of acknowledged writes that n does not have: those from just before the freeze are the ones at risk.
+func (l *loyal) missing(ctx context.Context, n *node) (total int, lost []string, err error) {
+	c := dial(n)
+	defer c.Close()
+	for id, acked := range l.each {
+		gone, err := absent(ctx, c, acked, func(seq int) (string, string) { return loyalKey(id, seq), "x" })
+		if err != nil {
+			return total, lost, err
+		}
+		total += len(acked)
+		lost = append(lost, gone...)
+	}
+	return total, lost, nil
 }
 
 // writing returns when acknowledgements flow.

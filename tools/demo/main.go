@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // limit bounds the whole run (R12).
@@ -28,6 +30,7 @@ func main() {
 	flag.Parse()
 	// Children die with the thread that started them (see process.go): main starts them all, from a thread that lasts as long as it.
 	runtime.LockOSThread()
+	redis.SetLogger(quiet{})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	line, err := run(ctx, *bin, *dir, *keep)

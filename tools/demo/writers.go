@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,10 +43,15 @@ func key(writer, seq int) string { return fmt.Sprintf("w%02d:%07d", writer, seq)
 // value is different for each write, so that a value in the wrong place is found.
 func value(writer, seq int) string { return fmt.Sprintf("%s by writer %d", key(writer, seq), writer) }
 
+// quiet takes what go-redis would print about lost connections, which are what this is about.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 // dial returns a client with one connection that never repeats a command by itself: each write is counted once.
 func dial(n *node) *redis.Client {
 	return redis.NewClient(&redis.Options{Network: "unix", Addr: n.client, PoolSize: 1, MaxRetries: -1,
-		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second, DisableIdentity: true})
+		DialTimeout: time.Second, DialerRetries: 1, ReadTimeout: time.Second, WriteTimeout: time.Second, DisableIdentity: true})
 }
 
 func (w *writers) start(ctx context.Context, to *node) {
@@ -111,8 +118,13 @@ func (one *writer) close() {
 	}
 }
 
-// surelyRefused: the node said that the write was not taken. Everything else, a lost connection above all, leaves it open.
+// surelyRefused: the node said that the write was not taken, or nobody was there to send it to. Everything else, a lost
+// connection above all, leaves it open.
 func surelyRefused(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
 	var fault redis.Error
 	return errors.As(err, &fault) && !strings.HasPrefix(err.Error(), "UNKNOWN")
 }
@@ -130,26 +142,34 @@ func pause(ctx context.Context, d time.Duration) {
 func (w *writers) missing(ctx context.Context, n *node) (total int, lost []string, err error) {
 	c := dial(n)
 	defer c.Close()
-	const chunk = 500
 	for _, one := range w.each {
-		for acked := one.acked; len(acked) > 0; {
-			part := acked[:min(chunk, len(acked))]
-			acked = acked[len(part):]
-			keys := make([]string, len(part))
-			for i, seq := range part {
-				keys[i] = key(one.id, seq)
-			}
-			values, err := c.MGet(ctx, keys...).Result()
-			if err != nil {
-				return total, lost, fmt.Errorf("read acknowledged writes back: %w", err)
-			}
-			for i, v := range values {
-				total++
-				if v != value(one.id, part[i]) {
-					lost = append(lost, keys[i])
-				}
+		gone, err := absent(ctx, c, one.acked, func(seq int) (string, string) { return key(one.id, seq), value(one.id, seq) })
+		if err != nil {
+			return total, lost, err
+		}
+		total += len(one.acked)
+		lost = append(lost, gone...)
+	}
+	return total, lost, nil
+}
+
+// absent returns the keys of acked writes that do not hold what was written.
+func absent(ctx context.Context, c *redis.Client, acked []int, write func(seq int) (key, value string)) (lost []string, err error) {
+	for part := range slices.Chunk(acked, 500) {
+		keys := make([]string, len(part))
+		want := make([]string, len(part))
+		for i, seq := range part {
+			keys[i], want[i] = write(seq)
+		}
+		values, err := c.MGet(ctx, keys...).Result()
+		if err != nil {
+			return lost, fmt.Errorf("read acknowledged writes back: %w", err)
+		}
+		for i, v := range values {
+			if v != want[i] {
+				lost = append(lost, keys[i])
 			}
 		}
 	}
-	return total, lost, nil
+	return lost, nil
 }
