@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,19 +70,21 @@ func (r rule) decide(s Situation) Plan {
 	return q.plan
 }
 
-// collectTenures unites what the answers and the token remember: for each epoch the newest set.
+// collectTenures unites what the answers and the token remember: for each epoch the newest set. Two nodes that were promoted at the same time
+// may each have been granted the same epoch, by itself at least; at most one of them can have committed anything in it, and as it is not
+// known which, both count as tenures.
 func (q *inquiry) collectTenures() []Tenure {
-	byEpoch := make(map[wal.Epoch]Tenure)
+	type grant struct {
+		epoch  wal.Epoch
+		holder string
+	}
+	known := make(map[grant]Tenure)
 	add := func(t Tenure) {
 		if t.Epoch == 0 || (q.Fenced != 0 && t.Epoch == q.Fenced && t.Holder == q.Candidate) {
 			return
 		}
-		old, ok := byEpoch[t.Epoch]
-		if ok && old.Holder != t.Holder {
-			q.unmet = append(q.unmet, fmt.Sprintf("epoch %d was granted to both %s and %s", t.Epoch, old.Holder, t.Holder))
-		}
-		if !ok || t.Sync.Version > old.Sync.Version {
-			byEpoch[t.Epoch] = t
+		if old, ok := known[grant{t.Epoch, t.Holder}]; !ok || t.Sync.Version > old.Sync.Version {
+			known[grant{t.Epoch, t.Holder}] = t
 		}
 	}
 	for _, a := range q.Answers {
@@ -96,13 +99,9 @@ func (q *inquiry) collectTenures() []Tenure {
 		add(t)
 	}
 	add(Tenure{Epoch: q.Token.Epoch, Holder: q.Token.Holder, Sync: q.Token.Sync})
-	epochs := slices.Sorted(maps.Keys(byEpoch))
-	slices.Reverse(epochs)
-	ts := make([]Tenure, 0, len(epochs))
-	for _, e := range epochs {
-		ts = append(ts, byEpoch[e])
-	}
-	return ts
+	return slices.SortedFunc(maps.Values(known), func(a, b Tenure) int {
+		return cmp.Or(cmp.Compare(b.Epoch, a.Epoch), cmp.Compare(a.Holder, b.Holder))
+	})
 }
 
 // planEpoch chooses the epoch above everything seen; in the fence phase it checks that nothing rose above the one won.

@@ -194,7 +194,10 @@ func TestDecideTable(t *testing.T) {
 		}, allowed: true, want: "LSN 3 to 9, unknown beyond"},
 		{name: "committed beyond every log", s: three(1), change: func(s *Situation) { s.Answers[2].Committed = 9 }, want: "LSN 9 was committed"},
 		{name: "two histories", s: silence(three(1), "a"), change: func(s *Situation) { s.Answers[2].Position.Hash = 77 }, want: "two histories of epoch 1"},
-		{name: "epoch held twice", s: three(1), change: func(s *Situation) { s.Answers[2].Tenures[0].Holder = "c" }, want: "granted to both"},
+		// b and c were promoted at the same time: each was granted epoch 2 by itself alone. Both grants count, and a's.
+		{name: "epoch granted twice, all there", s: three(1), change: rivals, allowed: true},
+		{name: "epoch granted twice, the old holder gone", s: silence(three(1), "a"), change: rivals, allowed: true},
+		{name: "epoch granted twice, a rival gone", s: silence(three(1), "a", "c"), change: rivals, want: "epoch 2: b, who held it, and 1 of [a c]"},
 		{name: "next set cannot commit", s: silence(three(1), "a"), change: func(s *Situation) { s.Next.K = two }, want: "nothing could be committed"},
 		{name: "blank candidate", s: three(1), change: func(s *Situation) {
 			s.Answers[1].Blank, s.Answers[1].Voter, s.AllowDataLoss = true, false, true
@@ -240,6 +243,17 @@ func unfinished(holder string, k int) func(*Situation) {
 				s.Answers[i].Epoch, s.Answers[i].Holder, s.Answers[i].Sync = 2, holder, set
 				s.Answers[i].Tenures = append(slices.Clone(a.Tenures), Tenure{Epoch: 2, Holder: holder, Sync: set})
 			}
+		}
+	}
+}
+
+// rivals has b and c each remember that it was granted epoch 2 itself.
+func rivals(s *Situation) {
+	for i, a := range s.Answers {
+		if a.Reachable && a.Node != "a" {
+			set := setOf(2, 1, others(3, a.Node)...)
+			s.Answers[i].Epoch, s.Answers[i].Holder, s.Answers[i].Sync = 2, a.Node, set
+			s.Answers[i].Tenures = append(slices.Clone(a.Tenures), Tenure{Epoch: 2, Holder: a.Node, Sync: set})
 		}
 	}
 }

@@ -63,6 +63,28 @@ func (f *Fence) Observe(e wal.Epoch, holder string, sync wal.SyncSet) error {
 	return f.raise(Tenure{Epoch: e, Holder: holder, Sync: sync})
 }
 
+// Accept is Observe for the word of holder itself, who serves its log in epoch e and so has won it (R5). It differs when this node, self,
+// was a rival that granted e to itself, lost, and gave up: then the promise to itself is replaced. The caller makes sure that this node
+// is neither candidate nor active. Errors as for Observe.
+func (f *Fence) Accept(e wal.Epoch, holder, self string, sync wal.SyncSet) error {
+	err := f.Observe(e, holder, sync)
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) || conflict.Holder != self || sync.Version == 0 {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	cur := f.state.Load()
+	if cur.Epoch() != e || cur.Holder() != self {
+		return err // it rose meanwhile
+	}
+	t := Tenure{Epoch: e, Holder: holder, Sync: sync}
+	if err := checkTenure(t); err != nil {
+		return err
+	}
+	return f.persistLocked(cur.with(t))
+}
+
 // Grant promises epoch e to candidate, who will write in it under the sync set next: durable on return, after which
 // no other node can be granted e and nothing of a lower epoch is accepted here. Granting twice to the same candidate
 // is safe. Errors as for Observe. The position reported to the candidate must be read after Grant returned, and

@@ -121,3 +121,24 @@ func TestFenceVoter(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 }
+
+// R2: a node that granted an epoch to itself and lost the race follows the winner when the winner itself says so, and nobody else.
+func TestFenceAccept(t *testing.T) {
+	f := newFence(t)
+	own, won := setOf(1, 1, "a", "b"), setOf(1, 1, "a", "c")
+	if err := f.Grant(2, "c", own); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Observe(2, "b", won); !errors.Is(err, ErrConflict) {
+		t.Fatalf("hearsay: %v, want ErrConflict", err)
+	}
+	if err := f.Accept(2, "b", "a", won); !errors.Is(err, ErrConflict) {
+		t.Fatalf("a promise to a third node was replaced: %v", err)
+	}
+	if err := f.Accept(2, "b", "c", won); err != nil || f.Holder() != "b" {
+		t.Fatalf("holder %s, %v", f.Holder(), err)
+	}
+	if err := f.Accept(1, "a", "c", own); !errors.Is(err, ErrStaleEpoch) {
+		t.Fatalf("lower epoch: %v", err)
+	}
+}

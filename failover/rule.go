@@ -80,14 +80,14 @@ func (q *inquiry) mostAdvanced() (string, wal.Position) {
 func (q *inquiry) checkTenures() {
 	best := q.bestCounted()
 	var needed []string
-	for _, t := range q.tenures {
+	for i, t := range q.tenures {
+		if i > 0 && q.tenures[i-1].Epoch != t.Epoch && (q.tenures[i-1].Epoch <= best.Epoch || q.newestTenureOnly) {
+			break
+		}
 		met, text := q.checkTenure(t)
 		needed = append(needed, text)
 		if !met {
 			q.unmet = append(q.unmet, "needed for "+text)
-		}
-		if t.Epoch <= best.Epoch || q.newestTenureOnly {
-			break
 		}
 	}
 	q.plan.Needed = strings.Join(needed, "; and for ")

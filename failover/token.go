@@ -59,17 +59,14 @@ func Advance(cur Record, rev uint64, next Record) (Record, error) {
 	return next, nil
 }
 
-// mergeHistory unites both histories with cur's own tenure, below next's epoch: the newest set of each epoch, rising.
+// mergeHistory unites both histories with cur's own tenure, below next's epoch: the newest set of each epoch and holder, rising.
 func mergeHistory(cur, next Record) ([]Tenure, wal.Epoch) {
 	all := slices.Concat(next.History, cur.History, []Tenure{{Epoch: cur.Epoch, Holder: cur.Holder, Sync: cur.Sync}})
 	all = slices.DeleteFunc(all, func(t Tenure) bool { return t.Epoch == 0 || t.Epoch >= next.Epoch })
 	slices.SortStableFunc(all, func(a, b Tenure) int {
-		if c := cmp.Compare(a.Epoch, b.Epoch); c != 0 {
-			return c
-		}
-		return cmp.Compare(b.Sync.Version, a.Sync.Version)
+		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Holder, b.Holder), cmp.Compare(b.Sync.Version, a.Sync.Version))
 	})
-	all = slices.CompactFunc(all, func(a, b Tenure) bool { return a.Epoch == b.Epoch })
+	all = slices.CompactFunc(all, func(a, b Tenure) bool { return a.Epoch == b.Epoch && a.Holder == b.Holder })
 	forgotten := max(cur.Forgotten, next.Forgotten)
 	if extra := len(all) - MaxTenures; extra > 0 {
 		forgotten = max(forgotten, all[extra-1].Epoch)

@@ -110,7 +110,7 @@ func (s *Sender) Standbys() []StandbyStatus {
 	streams := *s.streams.Load()
 	out := make([]StandbyStatus, 0, len(streams))
 	for _, st := range streams {
-		if x, ok := st.snapshotStatus(); ok {
+		if x, ok := st.currentStatus(); ok {
 			out = append(out, x)
 		}
 	}

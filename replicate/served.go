@@ -211,7 +211,7 @@ func closeSession(c net.Conn, why error) {
 	}
 }
 
-func (st *served) snapshotStatus() (StandbyStatus, bool) {
+func (st *served) currentStatus() (StandbyStatus, bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	x := st.status

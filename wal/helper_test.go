@@ -155,31 +155,9 @@ func readRaw(t testing.TB, fs vfs.FS, path string) []byte {
 
 func writeRaw(t testing.TB, fs vfs.FS, path string, b []byte) {
 	t.Helper()
-	if err := writeFile(fs, path, b); err != nil {
+	if err := writeFile(fs, path, slices.Clone(b)); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// copyFS returns a copy of a directory in a new memory FS.
-func copyFS(t testing.TB, from vfs.FS, dir string) *vfs.MemFS {
-	t.Helper()
-	to := vfs.NewCrashableMem()
-	if err := to.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	names, err := from.List(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		writeRaw(t, to, to.PathJoin(dir, name), readRaw(t, from, from.PathJoin(dir, name)))
-	}
-	for _, d := range []string{dir, ""} {
-		if err := syncDir(to, d); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return to
 }
 
 func sorted(s []string) []string {

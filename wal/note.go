@@ -106,7 +106,7 @@ func decodeStrict(b []byte, v any) error {
 	return nil
 }
 
-// writeFile creates a file with the bytes and syncs it.
+// writeFile creates a file with the bytes and syncs it. The bytes may be changed: a vfs.File is allowed to.
 func writeFile(fs vfs.FS, path string, b []byte) error {
 	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {

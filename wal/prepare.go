@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -190,23 +191,20 @@ func clearSpare(d *directory, spare uint64, size int64) error {
 	return err
 }
 
-// zeroFile writes a file of zeros and syncs it, now and then on the way so that no burst of dirty pages delays the log's syncs.
+// zeroFile makes a file of zeros and syncs it, now and then on the way so that no burst of dirty pages delays the log's syncs.
 func zeroFile(d *directory, path string, size int64) error {
 	const syncEvery = 8 << 20
-	f, err := d.fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err := d.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", path, err)
+	}
+	f, err := d.fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
-	zeros := make([]byte, min(size, readChunk))
-	for done := int64(0); err == nil && done < size; {
-		n := min(size-done, int64(len(zeros)))
-		if _, err = f.Write(zeros[:n]); err == nil && (done+n)/syncEvery != done/syncEvery {
-			err = f.SyncData()
+	for done := int64(0); err == nil && done < size; done += syncEvery {
+		if err = zeroRange(f, done, min(done+syncEvery, size)); err == nil {
+			err = f.Sync()
 		}
-		done += n
-	}
-	if err == nil {
-		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		err = errors.Join(err, d.fs.Remove(path))

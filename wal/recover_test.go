@@ -131,6 +131,7 @@ func (p *player) append(d *datadriven.TestData) string {
 			}
 		}
 	}
+	prepared(p.l)
 	return fmt.Sprintf("end %d segments %d\n", p.l.End().LSN, len(p.l.Segments()))
 }
 
@@ -154,6 +155,15 @@ func (p *player) change(d *datadriven.TestData) string {
 		return err.Error() + "\n"
 	}
 	return fmt.Sprintf("start %d end %d segments %d\n", p.l.Start().LSN, p.l.End().LSN, len(p.l.Segments()))
+}
+
+// prepared waits until the next segment is ready if it was asked for.
+func prepared(l *Log) {
+	l.prep.mu.Lock()
+	defer l.prep.mu.Unlock()
+	for l.prep.mu.want != 0 && l.prep.mu.err == nil {
+		l.prep.cond.Wait()
+	}
 }
 
 // frameAt returns where the n-th frame of a segment begins; join marks are stepped over. -1 is the end.

@@ -28,7 +28,7 @@ func (w *window) bytes(off int64, n int) ([]byte, error) {
 	}
 	want := int(min(int64(max(n, readAhead)), w.limit-off))
 	if cap(w.buf) < want || cap(w.buf) > 4*max(want, readAhead) {
-		w.buf = make([]byte, max(want, readAhead))
+		w.buf = make([]byte, want)
 	}
 	got, err := w.f.ReadAt(w.buf[:want], off)
 	w.off, w.buf = off, w.buf[:got]

@@ -47,6 +47,7 @@ type chunk struct {
 // AppendFrames, TruncateTail and Reset are refused. Errors: ErrStaleEpoch, ErrFailed, ErrClosed.
 func (l *Log) NewWriter(o WriterOptions) (*Writer, error) {
 	o.ensureDefaults()
+	o.FrameBytes = min(o.FrameBytes, int(l.o.MaxFrameBytes))
 	comp, err := newCompressor(o.Codec)
 	if err != nil {
 		return nil, err

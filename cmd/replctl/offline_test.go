@@ -58,6 +58,7 @@ func (g *group) open() {
 }
 
 func (g *group) close() {
+	g.must(g.store.Flush()) // or the state would be as of the beginning: the log is what lasts
 	g.must(g.store.Close())
 	g.must(g.log.Close())
 }

@@ -53,6 +53,9 @@ func (a *app) run(cmd *cobra.Command) error {
 	return nil
 }
 
+// errUnclean: the node did not end in time. The log and the state recover from that as from a crash.
+var errUnclean = errors.New("no clean stop")
+
 // daemon is a node with its sockets.
 type daemon struct {
 	config *config.Config
@@ -93,6 +96,9 @@ func (d *daemon) run(signals <-chan os.Signal, reload func()) error {
 	}
 	err = d.wait(ctx, cancel, signals, reload, ended)
 	cancel()
+	if errors.Is(err, errUnclean) {
+		return err // whatever hangs would hang here too
+	}
 	for _, s := range services {
 		s.stop()
 	}
@@ -100,8 +106,7 @@ func (d *daemon) run(signals <-chan os.Signal, reload func()) error {
 	return err
 }
 
-// wait returns when the node has ended. The first SIGTERM or SIGINT stops it; a second, or stop.timeout, gives up on a clean end: the log
-// and the state recover from that as from a crash.
+// wait returns when the node has ended. The first SIGTERM or SIGINT stops it; a second, or stop.timeout, gives up on a clean end.
 func (d *daemon) wait(ctx context.Context, stop context.CancelFunc, signals <-chan os.Signal, reload func(), ended <-chan error) error {
 	var deadline <-chan time.Time
 	stopping := ctx.Done()
@@ -119,13 +124,13 @@ func (d *daemon) wait(ctx context.Context, stop context.CancelFunc, signals <-ch
 			stopping = nil
 			begin()
 		case <-deadline:
-			return fmt.Errorf("no clean stop within %v", d.config.Stop.Timeout)
+			return fmt.Errorf("%w within %v", errUnclean, d.config.Stop.Timeout)
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
 				reload()
 			case deadline != nil:
-				return fmt.Errorf("second %v before the clean stop had ended", s)
+				return fmt.Errorf("%w: second %v", errUnclean, s)
 			default:
 				d.logger.Info("stopping", "signal", s.String())
 				begin()

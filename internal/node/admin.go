@@ -32,14 +32,10 @@ func (a adminAPI) Promote(ctx context.Context, req admin.PromoteRequest, emit fu
 		end, err := a.forward(ctx, other, admin.PathPromote, req, emit)
 		return value(end.Promote), err
 	}
-	if req.Sync != nil {
-		if *req.Sync < 0 || *req.Sync > len(a.o.Sync.Members) {
-			return admin.PromoteResult{}, &admin.Error{Code: admin.CodeUsage, Message: fmt.Sprintf("sync %d: the sync set has %d members", *req.Sync, len(a.o.Sync.Members))}
-		}
-		a.nextK.Store(int64(*req.Sync))
-		defer a.nextK.Store(int64(a.o.Sync.K))
+	if k := req.Sync; k != nil && (*k < 0 || *k > len(a.o.syncMembers())) {
+		return admin.PromoteResult{}, &admin.Error{Code: admin.CodeUsage, Message: fmt.Sprintf("sync %d: the sync set has %d members", *k, len(a.o.syncMembers()))}
 	}
-	opts := failover.PromoteOptions{Reason: req.Reason, AllowDataLoss: req.AllowDataLoss, Bootstrap: req.Bootstrap}
+	opts := failover.PromoteOptions{Reason: req.Reason, AllowDataLoss: req.AllowDataLoss, Bootstrap: req.Bootstrap, K: req.Sync}
 	if req.Plan {
 		p, err := a.runner.Plan(ctx, opts)
 		r := a.promoteResult(p)

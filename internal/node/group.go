@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +49,6 @@ type group struct {
 
 	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none
 	open    atomic.Bool   // clients may write
-	nextK   atomic.Int64  // k of the next epoch
 	marks   atomic.Uint64 // numbers digest marks
 	started time.Time
 	clients func() int    // connections now; set once by Open
@@ -100,7 +98,6 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, fatal 
 	g.applier.limit, g.applier.applied = g.commit.lsn, g.advanced
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, every: o.Trim, logger: g.logger}
 	g.peers = newPeers(mesh)
-	g.nextK.Store(int64(o.Sync.K))
 	if err := g.tie(mesh); err != nil {
 		return nil, err
 	}
@@ -198,7 +195,7 @@ func (g *group) knownCommitted() wal.LSN {
 
 // tie makes the parts that call each other.
 func (g *group) tie(mesh *replicate.Mesh) (err error) {
-	fence := replicateFence{g.fence}
+	fence := replicateFence{g.fence, g.o.Name}
 	g.newSnapshots()
 	g.sender, err = replicate.NewSender(replicate.SenderOptions{
 		Group: g.o.Group, Node: g.o.Name, Log: g.log, Fence: fence, Snapshots: g, Committed: g.commit.lsn,
@@ -242,9 +239,9 @@ func (g *group) nodes() []string {
 	return all
 }
 
-// nextSync is the sync set that an epoch of this node starts with.
+// nextSync is the sync set as configured: what an epoch of this node starts with.
 func (g *group) nextSync() wal.SyncSet {
-	return wal.SyncSet{Members: slices.Clone(g.o.Sync.Members), K: int(g.nextK.Load())}
+	return wal.SyncSet{Members: g.o.syncMembers(), K: g.o.Sync.K}
 }
 
 // active reports whether clients may write here.
@@ -308,7 +305,10 @@ func (g *group) observe(s nodeState) {
 	err := g.fence.Observe(s.Epoch, s.Holder, s.Sync)
 	switch {
 	case errors.Is(err, failover.ErrConflict):
-		g.alarms.raise("epoch-conflict", fmt.Sprintf("two holders of one epoch: %v", err))
+		// Two nodes were promoted at the same time. If this one lost and the other one really serves the epoch, it accepts a follower.
+		if g.holder() == g.o.Name && g.runner.Role() == failover.RoleStandby {
+			g.follower.follow(s.Holder)
+		}
 	case errors.Is(err, failover.ErrFailed):
 		g.fatal(fmt.Errorf("epoch file: %w", err))
 	case err != nil && !errors.Is(err, failover.ErrStaleEpoch):
@@ -443,7 +443,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	for {
 		changed := g.commit.wait()
 		if g.commit.lsn() >= lsn {
-			return lsn, g.setVoter(true)
+			return lsn, g.setVoter(true) // this log is the history now, whatever was in doubt
 		}
 		select {
 		case <-changed:
@@ -495,14 +495,18 @@ func (g *group) closeDisk() error {
 }
 
 // replicateFence is failover's fence in the words of replicate.
-type replicateFence struct{ f *failover.Fence }
+type replicateFence struct {
+	f    *failover.Fence
+	self string
+}
 
 func (r replicateFence) Epoch() wal.Epoch { return r.f.Epoch() }
 func (r replicateFence) Holder() string   { return r.f.Holder() }
 
-// Observe implements replicate.Fence.
+// Observe implements replicate.Fence. It is called for the word of whoever serves its log in epoch e, while this node follows or, as the candidate of its
+// own epoch, fast-forwards.
 func (r replicateFence) Observe(e wal.Epoch, holder string, sync wal.SyncSet) error {
-	err := r.f.Observe(e, holder, sync)
+	err := r.f.Accept(e, holder, r.self, sync)
 	var stale *failover.StaleEpochError
 	if errors.As(err, &stale) {
 		return &replicate.StaleEpochError{Epoch: stale.Epoch, Holder: stale.Holder}

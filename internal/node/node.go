@@ -159,7 +159,7 @@ func (n *Node) parts() []part {
 		{"watchdog", g.watch},
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
 	}
-	if n.o.Sync.Policy == PolicyShrink {
+	if len(n.o.Peers) > 0 {
 		parts = append(parts, part{"sync set", (&syncSet{group: g}).run})
 	}
 	return parts

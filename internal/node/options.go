@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -140,13 +141,18 @@ func (o *Options) Validate() error {
 			bad("node options: sync member %q is not a node", m)
 		}
 	}
-	if o.Sync.K < 0 || o.Sync.K > len(o.Sync.Members) {
-		bad("node options: sync k=%d of %d members", o.Sync.K, len(o.Sync.Members))
+	if n := len(o.syncMembers()); o.Sync.K < 0 || o.Sync.K > n {
+		bad("node options: sync k=%d of %d members besides this node", o.Sync.K, n)
 	}
 	if (o.Mode == ModeLagged) != (o.ApplyDelay > 0) {
 		bad("node options: mode %q with apply delay %s", o.Mode, o.ApplyDelay)
 	}
 	return errors.Join(errs...)
+}
+
+// syncMembers are the members of the sync set while this node is active: the list may be the same on all nodes, and the active itself never counts.
+func (o *Options) syncMembers() []string {
+	return slices.DeleteFunc(slices.Clone(o.Sync.Members), func(m string) bool { return m == o.Name })
 }
 
 func (o *Options) meshPeers() []replicate.Peer {

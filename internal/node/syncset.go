@@ -14,9 +14,9 @@ import (
 // alarmDegraded is raised while fewer copies are promised than configured.
 const alarmDegraded = "degraded"
 
-// syncSet changes the sync set of the epoch by the policy "shrink": when a commit has waited for ShrinkAfter because too few members ack, the set is
-// made smaller, recorded in the token store first (R6); when the members are back and have caught up, it grows again. What is promised meanwhile is said in
-// status, log and metrics.
+// syncSet looks after the sync set of the epoch that this node holds. With policy "shrink", when a commit has waited for ShrinkAfter because too few members
+// ack, the set is made smaller, recorded in the shared token store first (R6). A set that is smaller than configured, by that or by the word of whoever
+// promoted this node, grows again when enough members are there. What is promised meanwhile is said in status, log and metrics.
 type syncSet struct {
 	*group
 	stuckAt wal.LSN   // committed LSN when it was first seen not to move
@@ -25,7 +25,7 @@ type syncSet struct {
 
 // run looks after the sync set while this node is active.
 func (s *syncSet) run(ctx context.Context) error {
-	t := time.NewTicker(s.o.Sync.ShrinkAfter / 10)
+	t := time.NewTicker(min(s.o.Sync.ShrinkAfter/10, time.Second))
 	defer t.Stop()
 	for {
 		select {
@@ -48,23 +48,32 @@ func (s *syncSet) look(ctx context.Context) error {
 	var current wal.SyncSet
 	var pending *wal.SyncSet
 	s.commit.inspect(func(r *replicate.CommitRule) { current, pending = r.Rule() })
-	if pending != nil || current.Version == 0 {
+	if pending != nil {
+		return s.settle(ctx, *pending) // an earlier attempt did not get through
+	}
+	if current.Version == 0 {
 		return nil
 	}
-	if full := s.nextSync(); !sameSet(current, full) && len(s.present(full.Members, s.commit.lsn())) == len(full.Members) {
-		full.Version = current.Version + 1
-		return s.change(ctx, current, full)
+	full := s.nextSync()
+	if current.K >= full.K && len(current.Members) >= len(full.Members) {
+		s.alarms.clear(alarmDegraded)
+	} else {
+		s.alarms.raise(alarmDegraded, fmt.Sprintf("sync is %s, configured is %s: fewer copies are promised", current, full))
+		if len(s.present(full.Members, s.commit.lsn())) >= full.K {
+			full.Version = current.Version + 1
+			return s.change(ctx, full)
+		}
 	}
-	if !s.stuck() {
+	if s.o.Sync.Policy != PolicyShrink || !s.token.Shared() || !s.stuck() {
 		return nil
 	}
-	// Shrink to the members that are there: k falls only as far as there is nobody left to ack.
+	// k falls only as far as there is nobody left to ack.
 	here := s.present(current.Members, 0)
 	next := wal.SyncSet{Version: current.Version + 1, Members: here, K: min(current.K, len(here))}
 	if sameSet(next, current) {
 		return nil
 	}
-	return s.change(ctx, current, next)
+	return s.change(ctx, next)
 }
 
 // stuck reports whether the committed LSN has stood still for ShrinkAfter although there is more in the log.
@@ -82,55 +91,60 @@ func (s *syncSet) stuck() bool {
 }
 
 // change goes through the steps of R6 in their order: tighten the commit rule, record the set, loosen.
-func (s *syncSet) change(ctx context.Context, from, to wal.SyncSet) error {
+func (s *syncSet) change(ctx context.Context, to wal.SyncSet) error {
 	ctx, cancel := context.WithTimeout(ctx, s.o.CommitTimeout)
 	defer cancel()
-	err := error(errors.New("not active"))
+	err := errors.New("not active")
 	s.commit.update(func(r *replicate.CommitRule) { err = r.SetRule(to) })
 	if err != nil {
 		return err
 	}
-	if err := s.covered(ctx); err != nil {
+	if err := s.until(ctx, (*replicate.CommitRule).Covered); err != nil {
 		s.commit.update((*replicate.CommitRule).Abandon)
-		return err
+		return fmt.Errorf("sync set %s does not have what is committed: %w", to, err)
 	}
-	if err := s.record(ctx, to); err != nil {
-		// The record may have been written: there is no way back. The stricter of both sets stays in force.
-		s.alarms.raise(alarmDegraded, fmt.Sprintf("change of the sync set from %s to %s is not recorded: %v", from, to, err))
-		return err
-	}
-	s.sender.SetSync(to)
-	s.commit.update(func(r *replicate.CommitRule) { err = r.Settle() })
-	if err != nil {
-		return err
-	}
-	s.logger.Warn("sync set changed", "from", from, "to", to)
-	if full := s.nextSync(); to.K < full.K || len(to.Members) < len(full.Members) {
-		s.alarms.raise(alarmDegraded, fmt.Sprintf("sync set is %s, configured is %s: fewer copies are promised", to, full))
-	} else {
-		s.alarms.clear(alarmDegraded)
-	}
-	return nil
+	return s.settle(ctx, to)
 }
 
-// covered waits until the pending set alone would have committed what is committed.
-func (s *syncSet) covered(ctx context.Context) error {
+// settle records the pending set and puts it in force alone. Once it has begun there is no way back, whatever the store answers: until it succeeds a commit
+// needs both sets. It may be called again.
+func (s *syncSet) settle(ctx context.Context, to wal.SyncSet) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.CommitTimeout)
+	defer cancel()
+	if err := s.record(ctx, to); err != nil {
+		return fmt.Errorf("record sync set %s: %w", to, err)
+	}
+	s.sender.SetSync(to)
+	if !s.token.Shared() {
+		if err := s.until(ctx, (*replicate.CommitRule).Recorded); err != nil {
+			return fmt.Errorf("sync set %s is not known to enough members: %w", to, err)
+		}
+	}
+	s.commit.update(func(r *replicate.CommitRule) { err = r.Settle() })
+	if err == nil {
+		s.logger.Warn("sync set changed", "sync", to)
+	}
+	return err
+}
+
+// until waits until the commit rule says so.
+func (s *syncSet) until(ctx context.Context, so func(*replicate.CommitRule) bool) error {
 	for {
 		changed := s.commit.wait()
 		ok := false
-		s.commit.inspect(func(r *replicate.CommitRule) { ok = r.Covered() })
+		s.commit.inspect(func(r *replicate.CommitRule) { ok = so(r) })
 		if ok {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("the new sync set does not have what is committed: %w", context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 	}
 }
 
-// record writes the set into the token, which all nodes share, and into this node's own epoch file.
+// record writes the set into the token and into this node's own epoch file.
 func (s *syncSet) record(ctx context.Context, to wal.SyncSet) error {
 	rec, err := s.token.Load(ctx)
 	if err != nil {
@@ -138,6 +152,9 @@ func (s *syncSet) record(ctx context.Context, to wal.SyncSet) error {
 	}
 	if rec.Epoch != s.fence.Epoch() || rec.Holder != s.o.Name {
 		return fmt.Errorf("token is at epoch %d of %s", rec.Epoch, rec.Holder)
+	}
+	if rec.Sync.Version >= to.Version {
+		return s.fence.Observe(rec.Epoch, s.o.Name, to)
 	}
 	next := rec
 	next.Sync, next.Reason, next.Time = to, "sync set changed", time.Now()

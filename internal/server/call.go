@@ -48,6 +48,12 @@ func (c *call) failArity() error {
 	return c.fail("ERR wrong number of arguments for '" + c.cmd.full + "' command")
 }
 
+// failSubArity is what subcommands answer that count their arguments themselves.
+func (c *call) failSubArity() error {
+	container, _, _ := strings.Cut(strings.ToUpper(c.cmd.full), "|")
+	return c.fail("ERR unknown subcommand or wrong number of arguments for '" + cut(c.args[1]) + "'. Try " + container + " HELP.")
+}
+
 // status is the group's picture, asked for once a batch.
 func (c *call) status() *Status {
 	if !c.statusValid {

@@ -126,7 +126,7 @@ func cmdClientList(c *call) error {
 		ids := make(map[int64]bool)
 		for _, a := range c.args[3:] {
 			id, ok := resp.ParseInt(a)
-			if !ok || id < 1 {
+			if !ok {
 				return c.fail("ERR Invalid client ID")
 			}
 			ids[id] = true
@@ -148,16 +148,15 @@ func cmdClientList(c *call) error {
 // killFilter is which connections CLIENT KILL closes; zero fields do not matter.
 type killFilter struct {
 	id          int64
-	addr, laddr string
-	user        string
+	addr, laddr *string
 	normal      bool
 	typed       bool
 	keepMe      bool
 }
 
 func (f *killFilter) match(s *Session, me *Session) bool {
-	return !(f.keepMe && s == me) && (f.id == 0 || f.id == s.info.id) && (f.addr == "" || f.addr == s.info.addr) &&
-		(f.laddr == "" || f.laddr == s.info.laddr) && (f.user == "" || f.user == "default") && (!f.typed || f.normal)
+	return !(f.keepMe && s == me) && (f.id == 0 || f.id == s.info.id) && (f.addr == nil || *f.addr == s.info.addr) &&
+		(f.laddr == nil || *f.laddr == s.info.laddr) && (!f.typed || f.normal)
 }
 
 func (c *call) parseKill() (killFilter, error) {
@@ -181,14 +180,14 @@ func (c *call) parseKill() (killFilter, error) {
 			}
 			f.normal, f.typed = normal, true
 		case "addr":
-			f.addr = value
+			f.addr = &value
 		case "laddr":
-			f.laddr = value
+			f.laddr = &value
 		case "user":
 			if value != "default" {
 				return f, c.fail("ERR No such user '" + cString(c.args[i+1]) + "'")
 			}
-			f.user = value
+			// the only user: nothing to filter
 		case "skipme":
 			switch strings.ToLower(value) {
 			case "yes":
@@ -209,7 +208,8 @@ func cmdClientKill(c *call) error {
 	var f killFilter
 	old := len(c.args) == 3
 	if old {
-		f.addr = string(c.args[2])
+		addr := string(c.args[2])
+		f.addr = &addr
 	} else {
 		var err error
 		if f, err = c.parseKill(); err != nil {

@@ -86,16 +86,19 @@ func cmdTTL(c *call) error {
 	left := e.ExpireAt - c.view.Now().UnixMilli()
 	switch c.cmd.name {
 	case "ttl":
-		c.w.Int((left + 500) / 1000)
+		c.w.Int(roundSeconds(left))
 	case "pttl":
 		c.w.Int(left)
 	case "expiretime":
-		c.w.Int((e.ExpireAt + 500) / 1000)
+		c.w.Int(roundSeconds(e.ExpireAt))
 	default:
 		c.w.Int(e.ExpireAt)
 	}
 	return nil
 }
+
+// roundSeconds does not overflow.
+func roundSeconds(ms int64) int64 { return ms/1000 + (ms%1000+500)/1000 }
 
 func cmdPersist(c *call) error {
 	e, ok, err := c.view.Get(c.args[1])

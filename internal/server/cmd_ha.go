@@ -39,6 +39,9 @@ func cmdRole(c *call) error {
 
 const errWaitOnStandby = "cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
 
+// longestWait is as many milliseconds as a Duration takes.
+const longestWait = int64(1<<62) / int64(time.Millisecond)
+
 // timeoutArg is a number of milliseconds, 0 for no end.
 func (c *call) timeoutArg(i int) (time.Duration, error) {
 	ms, err := parseIntOr(c, i, "ERR timeout is not an integer or out of range")
@@ -48,10 +51,7 @@ func (c *call) timeoutArg(i int) (time.Duration, error) {
 	if ms < 0 {
 		return 0, c.fail("ERR timeout is negative")
 	}
-	if ms > int64(1<<62/time.Millisecond) {
-		return 0, c.fail("ERR timeout is out of range")
-	}
-	return time.Duration(ms) * time.Millisecond, nil
+	return time.Duration(min(ms, longestWait)) * time.Millisecond, nil
 }
 
 // cmdWait is WAIT standbys timeout: how many standbys hold this connection's writes durably, once there are so many or
@@ -60,7 +60,7 @@ func cmdWait(c *call) error {
 	if c.status().Role != RoleActive {
 		return c.fail("ERR WAIT " + errWaitOnStandby)
 	}
-	want, err := c.rangeArg(1, -1<<31, 1<<31-1)
+	want, err := c.intArg(1)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func cmdWait(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.w.Int(int64(c.waitAcked(int(want), timeout)))
+	c.w.Int(int64(c.waitAcked(int(min(max(want, 0), 1<<31-1)), timeout)))
 	return nil
 }
 
@@ -99,7 +99,8 @@ func cmdWaitAOF(c *call) error {
 // does not wait. A wait without a timeout ends with the connection's server.
 func (c *call) waitAcked(want int, timeout time.Duration) int {
 	lsn := c.s.lastLSN
-	if n := ackedAt(c.status(), lsn); n >= want || c.inExec {
+	n := ackedAt(c.status(), lsn)
+	if n >= want || c.inExec {
 		return n
 	}
 	ctx := c.ctx
@@ -137,7 +138,7 @@ func (c *call) parseFailover() (o failoverOptions, err error) {
 			if err != nil {
 				return o, err
 			}
-			if ms <= 0 || ms > int64(1<<62/time.Millisecond) {
+			if ms <= 0 || ms > longestWait {
 				return o, c.fail("ERR FAILOVER timeout must be greater than 0")
 			}
 			o.timeout = time.Duration(ms) * time.Millisecond

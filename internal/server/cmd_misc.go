@@ -36,7 +36,10 @@ func cmdTime(c *call) error {
 func cmdNoCluster(c *call) error { return c.fail("ERR This instance has cluster support disabled") }
 
 func cmdFunctionFlush(c *call) error {
-	if len(c.args) > 3 || len(c.args) == 3 && !c.is(2, "sync") && !c.is(2, "async") {
+	if len(c.args) > 3 {
+		return c.failSubArity()
+	}
+	if len(c.args) == 3 && !c.is(2, "sync") && !c.is(2, "async") {
 		return c.fail("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
 	}
 	c.w.OK()

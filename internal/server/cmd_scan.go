@@ -64,8 +64,8 @@ func successor(prefix []byte) []byte {
 	return nil
 }
 
-// cmdRandomKey looks at a random place between the first and the last key and walks on a few keys from there: every key
-// may come, though not each as often as another, since the state is ordered and not hashed.
+// cmdRandomKey looks at a random place between the first and the last key and walks a few keys up or down from there:
+// every key may come, though not each as often as another, since the state is ordered and not hashed.
 func cmdRandomKey(c *call) error {
 	first, any, err := c.keyAfter(kv.RangeOptions{}, 0)
 	if err != nil {
@@ -86,8 +86,10 @@ func cmdRandomKey(c *call) error {
 	o, steps := kv.RangeOptions{}, rand.IntN(randomSteps)
 	if n <= randomSteps {
 		steps = rand.IntN(int(max(n, 1)))
-	} else {
+	} else if rand.IntN(2) == 0 {
 		o.Lower = between(first, last)
+	} else {
+		o.Upper, o.Reverse = between(first, last), true
 	}
 	key, any, err := c.keyAfter(o, steps)
 	if err != nil {

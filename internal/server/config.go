@@ -49,7 +49,7 @@ func newConfig(o *Options) *config {
 	size := func(v string) param { return param{kind: paramBytes, value: v, hi: many} }
 	c := &config{params: map[string]param{
 		// These act.
-		"maxclients": number(int64(o.MaxClients), 1, 1<<31-1, func(s *Server, v int64) { s.maxClients.Store(v) }),
+		"maxclients": number(int64(o.MaxClients), 1, 1<<32-1, func(s *Server, v int64) { s.maxClients.Store(v) }),
 		"timeout":    number(int64(o.IdleTimeout/time.Second), 0, 1<<31-1, func(s *Server, v int64) { s.idleTimeout.Store(v * int64(time.Second)) }),
 		"slowlog-log-slower-than": number(o.SlowlogThreshold.Microseconds(), -1, many/1000, func(s *Server, v int64) {
 			s.slowlog.threshold.Store(v * int64(time.Microsecond))

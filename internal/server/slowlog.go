@@ -108,7 +108,7 @@ func cmdSlowlogGet(c *call) error {
 		}
 		n = v
 	} else if len(c.args) > 3 {
-		return c.fail(errSyntax)
+		return c.failSubArity()
 	}
 	list := c.s.srv.slowlog.latest(n)
 	c.w.Array(len(list))

@@ -19,6 +19,10 @@ type loyal struct {
 	conns []net.Conn
 
 	acked   atomic.Int64
+	stale   atomic.Int64 // acknowledged although sent after mark
+	late    atomic.Int64 // acknowledged after mark, sent before
+	asked   [loyalCount]atomic.Int64
+	marked  [loyalCount]atomic.Int64 // the last write that was sent before mark, 0 before mark
 	refused atomic.Int64
 	unknown atomic.Int64
 	each    [loyalCount][]int // acknowledged writes, of each goroutine until stop has returned
@@ -46,7 +50,8 @@ func startLoyal(ctx context.Context, n *node) (*loyal, error) {
 // write repeats one write until the connection ends.
 func (l *loyal) write(c net.Conn, id int) {
 	r := bufio.NewReader(c)
-	for seq := 0; ; seq++ {
+	for seq := 1; ; seq++ {
+		l.asked[id].Store(int64(seq))
 		if _, err := fmt.Fprintf(c, "SET %s x\r\n", loyalKey(id, seq)); err != nil {
 			return
 		}
@@ -63,7 +68,20 @@ func (l *loyal) write(c net.Conn, id int) {
 		default:
 			l.each[id] = append(l.each[id], seq)
 			l.acked.Add(1)
+			if mark := l.marked[id].Load(); mark != 0 && int64(seq) > mark {
+				l.stale.Add(1)
+			} else if mark != 0 {
+				l.late.Add(1)
+			}
 		}
+	}
+}
+
+// mark is called while the node is frozen: every connection waits for the answer to one write. From now on an answer to that one can only
+// have been decided before the freeze (then the write has to be in the history), and none to a later one may be an acknowledgement.
+func (l *loyal) mark() {
+	for id := range l.marked {
+		l.marked[id].Store(l.asked[id].Load())
 	}
 }
 

@@ -108,22 +108,28 @@ func (g generator) instant(unit int64) string {
 
 // mangle spoils a command now and then: the case of its name, one argument more or fewer.
 func (g generator) mangle(args []string) []string {
-	switch args[0] {
-	case "scan", "setrange", "shutdown": // could make cursors, giants, an end
+	name := args[0]
+	if g.IntN(2) == 0 {
+		args[0] = strings.ToUpper(name)
+	}
+	switch name {
+	case "scan", "setrange", "shutdown", "wait", "slowlog": // could make cursors, giants, an end, an endless wait
 		return args
 	}
 	switch g.IntN(40) {
 	case 0:
 		return args[:max(1, len(args)-1)]
-	case 1:
-		return append(args, g.value())
-	case 2:
-		if len(args) > 2 {
-			args[1+g.IntN(len(args)-1)] = g.value()
+	case 1, 2:
+		switch name {
+		case "set", "getex", "setex", "psetex", "expire", "pexpire": // could make keys expire during the comparison
+			return args
 		}
-	}
-	if g.IntN(2) == 0 {
-		args[0] = strings.ToUpper(args[0])
+		if g.IntN(2) == 0 {
+			return append(args, g.value())
+		}
+		if len(args) > 2 { // but not the key, which DBSIZE would not know
+			args[2+g.IntN(len(args)-2)] = g.value()
+		}
 	}
 	return args
 }
@@ -285,7 +291,7 @@ func (g generator) otherCommand() []string {
 	case 7:
 		return []string{"object", pick(g, "freq", "idletime"), g.key()}
 	case 8:
-		return []string{"config", "set", pick(g, "nosuch", "maxclients", "appendonly"), pick(g, "x", "y")}
+		return []string{"config", "set", pick(g, "nosuch", "lfu-decay-time", "appendonly"), pick(g, "x", "y")}
 	case 9:
 		return []string{"config", "get", pick(g, "nosuch", "databases", "maxclients")}
 	case 10:
