@@ -20,6 +20,7 @@ const (
 	divergedFrames = "frames"
 	divergedAbout  = "about.json"
 	maxAbout       = 64 << 10
+	damagedPrefix  = "damaged-" // what Salvage saves
 )
 
 // Diverged describes a suffix that was cut from the log and saved (R9).
@@ -150,7 +151,7 @@ func ListDiverged(fs vfs.FS, dir string) ([]Diverged, error) {
 	var out []Diverged
 	var bad error
 	for _, name := range names {
-		if strings.HasSuffix(name, tmpSuffix) {
+		if strings.HasSuffix(name, tmpSuffix) || strings.HasPrefix(name, damagedPrefix) {
 			continue
 		}
 		d, err := readAbout(fs, fs.PathJoin(dir, name))

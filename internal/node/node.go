@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -110,8 +111,15 @@ func (n *Node) peerChanged(_ string, up bool) {
 	}
 }
 
-// Handler is the admin API of this node.
-func (n *Node) Handler() http.Handler { return n.admin }
+// Handler is what the admin socket serves: the admin API, and Go's profiles below /debug/pprof/.
+func (n *Node) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", n.admin)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
 
 // Ready is closed once all parts run.
 func (n *Node) Ready() <-chan struct{} { return n.ready }

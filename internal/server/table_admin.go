@@ -77,8 +77,8 @@ func clusterCommands() []*command {
 		{name: "wait", arity: 3, flags: fNoScript | fBlocking | fAlone, group: "generic", cats: "@connection", tips: "request_policy:all_shards response_policy:agg_min", since: "3.0.0", doc: "Waits until standbys hold this connection's writes durably.", do: cmdWait},
 		{name: "waitaof", arity: 4, flags: fNoScript | fBlocking | fAlone, group: "generic", cats: "@connection", since: "7.2.0", doc: "Waits until this node and standbys hold this connection's writes durably.", do: cmdWaitAOF},
 		{name: "failover", arity: -1, flags: fAdmin | fNoScript | fStale | fNoMulti | fBlocking | fAlone, group: "server", since: "6.2.0", doc: "Hands the group over to a standby.", do: cmdFailover},
-		{name: "readonly", arity: 1, flags: fLoading | fStale | fFast, since: "3.0.0", doc: "Refused: not a Redis Cluster.", do: cmdNoCluster},
-		{name: "readwrite", arity: 1, flags: fLoading | fStale | fFast, since: "3.0.0", doc: "Refused: not a Redis Cluster.", do: cmdNoCluster},
+		{name: "readonly", arity: 1, flags: fLoading | fStale | fFast, cats: "@connection", since: "3.0.0", doc: "Refused: not a Redis Cluster.", do: cmdNoCluster},
+		{name: "readwrite", arity: 1, flags: fLoading | fStale | fFast, cats: "@connection", since: "3.0.0", doc: "Refused: not a Redis Cluster.", do: cmdNoCluster},
 		{name: "cluster", arity: -2, flags: fNoCats, since: "3.0.0", doc: "Refused: not a Redis Cluster.", do: cmdContainer, subs: []*command{
 			refused("info", 2, tip), refused("nodes", 2, tip), refused("slots", 2, tip), refused("shards", 2, tip),
 			refused("myid", 2, ""), refused("keyslot", 3, ""), refused("links", 2, tip), refused("countkeysinslot", 3, ""),

@@ -1,0 +1,77 @@
+package wal
+
+// run is the writer goroutine.
+func (w *Writer) run() {
+	defer close(w.done)
+	for {
+		c, end := w.take()
+		if c != nil {
+			if !w.commit(c) {
+				return
+			}
+		} else if end {
+			return
+		} else {
+			<-w.wake
+		}
+	}
+}
+
+// take removes the oldest chunk. end is true if there is none and there will be none.
+func (w *Writer) take() (c *chunk, end bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.mu.queue) == 0 {
+		return nil, w.mu.err != nil
+	}
+	c = w.mu.queue[0]
+	w.mu.guess = min(len(c.buf)+HeaderSize, w.o.FrameBytes)
+	n := copy(w.mu.queue, w.mu.queue[1:])
+	w.mu.queue[n] = nil
+	w.mu.queue = w.mu.queue[:n]
+	return c, false
+}
+
+// commit makes one frame durable. It reports whether the writer may go on.
+func (w *Writer) commit(c *chunk) bool {
+	end := w.l.End()
+	bytes := len(c.buf) - HeaderSize
+	f, kept := seal(Header{Count: c.count, Epoch: w.o.Epoch, First: c.first, Committed: w.o.Committed(), Time: w.o.Now(), Prev: end.Hash}, c.buf, w.comp)
+	f.dec = &w.l.dec
+	pos, err := w.l.commit(f)
+	if err != nil {
+		w.stop(err)
+		return false
+	}
+	w.o.OnDurable(pos)
+	w.recycle(c, kept, bytes)
+	return true
+}
+
+// commit appends and syncs the frame of the open Writer.
+func (l *Log) commit(f *Frame) (Position, error) {
+	l.app.Lock()
+	defer l.app.Unlock()
+	if err := l.usable(true); err != nil {
+		return Position{}, err
+	}
+	one := [1]*Frame{f}
+	if err := l.put(one[:]); err != nil {
+		return Position{}, err
+	}
+	return l.sync()
+}
+
+// recycle takes a chunk back, unless its memory is a frame's now, and lets those in who wait for room.
+func (w *Writer) recycle(c *chunk, kept bool, bytes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.queued -= bytes; w.mu.room != nil && w.mu.queued <= w.o.QueueBytes {
+		close(w.mu.room)
+		w.mu.room = nil
+	}
+	if !kept && len(w.mu.free) < 4 && cap(c.buf) <= 2*w.o.FrameBytes {
+		c.buf = c.buf[:HeaderSize]
+		w.mu.free = append(w.mu.free, c)
+	}
+}
