@@ -373,3 +373,44 @@ func TestOneWriter(t *testing.T) {
 		t.Errorf("close twice: %v", err)
 	}
 }
+
+func TestStats(t *testing.T) {
+	l, _ := testOpen(t, testOptions(vfs.NewMem()))
+	frames := chain(t, Position{}, 30, 2, 500, FrameOptions{})
+	mustAppend(t, l, frames[:10]...)
+	mustAppend(t, l, frames[10])
+	mustAppend(t, l, frames[11:]...)
+	s, segs := l.Stats(), l.Segments()
+	if s.Frames != 30 || s.Records != 60 || s.Rotations != uint64(len(segs)-1) || s.Syncs < 3 || s.Writes < 3 || s.Bytes < 30*1000 {
+		t.Fatalf("%+v", s)
+	}
+	var size, used int64
+	for i, seg := range segs {
+		size, used = size+seg.Size, used+seg.Bytes
+		if i > 0 && seg.First != segs[i-1].Last+1 {
+			t.Fatalf("segments %+v", segs)
+		}
+	}
+	if l.Bytes() != size || used < int64(s.Bytes) {
+		t.Fatalf("%d bytes in files, %d used", l.Bytes(), used)
+	}
+}
+
+// TestAhead: a later epoch is more advanced than any LSN of an earlier one (R5).
+func TestAhead(t *testing.T) {
+	for _, c := range []struct {
+		p, q Position
+		want bool
+	}{
+		{Position{2, 1, 0}, Position{1, 9, 0}, true}, {Position{1, 9, 0}, Position{2, 1, 0}, false},
+		{Position{2, 3, 0}, Position{2, 2, 0}, true}, {Position{2, 2, 0}, Position{2, 2, 1}, false},
+	} {
+		if got := c.p.Ahead(c.q); got != c.want {
+			t.Errorf("%v ahead of %v: %v", c.p, c.q, got)
+		}
+	}
+	set := SyncSet{Members: []string{"b", "c"}, K: 1}
+	if !set.Has("c") || set.Has("a") || set.String() != "1 of [b c]" {
+		t.Errorf("%v", set)
+	}
+}

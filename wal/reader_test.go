@@ -104,6 +104,12 @@ func TestReaderAndTruncation(t *testing.T) {
 			if _, err := r.TryNext(); !errors.Is(err, ErrDiverged) {
 				t.Fatalf("behind the cut: %v", err)
 			}
+			if err := r.Err(); !errors.Is(err, ErrDiverged) {
+				t.Fatalf("behind the cut, asked again: %v", err)
+			}
+		}
+		if err := before.Err(); err != nil {
+			t.Fatalf("before the cut: %v", err)
 		}
 		other := chain(t, l.End(), 5, 1, 900, FrameOptions{Epoch: 2})
 		mustAppend(t, l, other...)

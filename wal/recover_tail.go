@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -59,7 +60,7 @@ func (r *recoverer) search(s segmentFile, w *walker, st step, behind []segmentFi
 	if st.headOK {
 		from = st.off + st.head.Size() // what lies inside the damaged frame is a client's value
 	}
-	weak, err := r.searchFile(s, from, w.pos.LSN+1)
+	weak, err := findLater(&window{f: w.win.f, limit: s.size}, s.path, from, w.pos.LSN+1)
 	if err != nil || weak != nil && !weak.SameWrite {
 		return weak, err
 	}
@@ -73,6 +74,9 @@ func (r *recoverer) search(s segmentFile, w *walker, st step, behind []segmentFi
 
 func (r *recoverer) searchFile(s segmentFile, from int64, expected LSN) (*later, error) {
 	f, err := r.o.FS.Open(s.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // Verify beside a daemon that trims
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open segment %s: %w", s.path, err)
 	}

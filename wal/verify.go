@@ -12,7 +12,7 @@ import (
 type VerifyOptions struct {
 	Identity *Identity               // wanted; nil: whatever the first segment says
 	Progress func(done, total int64) // called now and then with bytes; may be nil
-	OnFrame  func(f *Frame) error    // sees every good frame in order; an error ends Verify; may be nil
+	OnFrame  func(f *Frame) error    // sees every good frame in order, but those that a daemon trims meanwhile; an error ends Verify; may be nil
 }
 
 // Report is what Verify found.
@@ -47,8 +47,16 @@ type SegmentReport struct {
 	Records    uint64
 	Bytes      int64  // in use
 	Size       int64  // of the file
-	State      string // "ok", "next" (prepared, not in use), "trimmed" (went while we read), "damaged"
+	State      string // one of the state constants
 }
+
+// States of a segment in a report.
+const (
+	stateOK      = "ok"
+	stateNext    = "next"    // prepared, not in use
+	stateTrimmed = "trimmed" // went while we read
+	stateDamaged = "damaged"
+)
 
 // verifyTries is how often a segment is read again before a problem is believed: a daemon may be writing, trimming or cutting.
 const verifyTries = 3
@@ -95,43 +103,51 @@ func (v *verifier) run() error {
 	if ok {
 		v.mark = &note.End
 	}
-	files, used, err := v.files()
-	if err != nil {
-		return err
-	}
-	if used == 0 {
-		return nil
-	}
-	v.rep.Identity, v.rep.Start, v.rep.End = files[0].head.Identity, files[0].head.Prev, files[0].head.Prev
-	for i, s := range files[:used] {
-		if err := v.segment(s, files, used, i); err != nil {
+	for after := uint64(0); ; {
+		files, used, err := v.files(after)
+		if err != nil || used == 0 {
 			return err
 		}
-	}
-	for ; v.more != nil; used++ {
-		files = append(files[:used:used], *v.more)
-		v.more = nil
-		if err := v.segment(files[used], files, used+1, used); err != nil {
+		if trimmed, err := v.all(files, used); err != nil || !trimmed {
 			return err
 		}
+		// A daemon trims as fast as we read: go on with what is there now.
+		after = v.rep.Segments[len(v.rep.Segments)-1].Seq
 	}
-	for _, s := range files[min(used, len(files)):] {
-		row := SegmentReport{File: s.path, Seq: s.seq, Size: s.size, State: "next"}
+}
+
+// all verifies the segments in use, and those that a daemon begins meanwhile. It reports whether the last of them was trimmed.
+func (v *verifier) all(files []segmentFile, used int) (trimmed bool, err error) {
+	v.rep.Identity, v.rep.End = files[0].head.Identity, files[0].head.Prev
+	v.rep.Start = v.rep.End
+	for i := 0; i < used; i++ {
+		if err := v.segment(files[i], files, used, i); err != nil {
+			return false, err
+		}
+		if v.more != nil {
+			files, used, v.more = append(files[:used:used], *v.more), used+1, nil
+		}
+	}
+	if v.rep.Segments[len(v.rep.Segments)-1].State == stateTrimmed {
+		return true, nil
+	}
+	for _, s := range files[used:] {
+		row := SegmentReport{File: s.path, Seq: s.seq, Size: s.size, State: stateNext}
 		if s.state == headBad {
-			row.State = "damaged"
+			row.State = stateDamaged
 			v.problem(s.unreadable(v.rep.End, ""))
 		}
 		v.rep.Segments = append(v.rep.Segments, row)
 	}
-	return nil
+	return false, nil
 }
 
 func (v *verifier) problem(err error) { v.rep.Problems = append(v.rep.Problems, err) }
 
-// files lists the segments, again if the list changes under it.
-func (v *verifier) files() (files []segmentFile, used int, err error) {
+// files lists the segments behind a sequence number, again if the list changes under it.
+func (v *verifier) files(after uint64) (files []segmentFile, used int, err error) {
 	for range verifyTries {
-		if files, err = v.list(); err != nil {
+		if files, err = v.list(after); err != nil {
 			if errors.Is(err, os.ErrNotExist) {
 				continue // trimmed between listing and opening
 			}
@@ -155,14 +171,17 @@ func (v *verifier) files() (files []segmentFile, used int, err error) {
 	return files, used, err
 }
 
-func (v *verifier) list() ([]segmentFile, error) {
+func (v *verifier) list(after uint64) ([]segmentFile, error) {
 	l, err := listDir(v.fs, v.dir)
 	if err != nil {
 		return nil, err
 	}
 	var files []segmentFile
-	v.total = 0
+	v.total = v.rep.Bytes
 	for _, seq := range l.segments {
+		if seq <= after {
+			continue
+		}
 		s, err := readSegmentFile(v.fs, v.dir, seq)
 		if err != nil {
 			return nil, err
@@ -175,17 +194,15 @@ func (v *verifier) list() ([]segmentFile, error) {
 
 // segment verifies one segment in use, the i-th of files.
 func (v *verifier) segment(s segmentFile, files []segmentFile, used, i int) error {
-	row := SegmentReport{File: s.path, Seq: s.seq, First: s.head.Prev.LSN + 1, Last: s.head.Prev.LSN, Bytes: segmentHeader, Size: s.size, State: "ok"}
+	row := SegmentReport{File: s.path, Seq: s.seq, First: s.head.Prev.LSN + 1, Last: s.head.Prev.LSN, Bytes: segmentHeader, Size: s.size, State: stateOK}
 	if i > 0 && s.head.Prev != v.rep.End && files[i-1].seq+1 == s.seq && !v.broken() {
 		v.problem(&CorruptError{Kind: ErrForeign, File: s.path, Expected: "a segment that follows " + v.rep.End.String(),
 			Found: "one that follows " + s.head.Prev.String(), Good: v.rep.End, Advice: adviseRepair})
-		row.State = "damaged"
+		row.State = stateDamaged
 	}
 	f, err := v.fs.Open(s.path)
 	if errors.Is(err, os.ErrNotExist) {
-		row.State = "trimmed"
-		v.rep.Segments = append(v.rep.Segments, row)
-		v.rep.Start, v.rep.End = nextStart(files, used, i)
+		v.trimmed(row, files, used, i)
 		return nil
 	}
 	if err != nil {
@@ -194,20 +211,26 @@ func (v *verifier) segment(s segmentFile, files []segmentFile, used, i int) erro
 	defer f.Close()
 	w := newWalker(f, s.size, segmentHeader, s.head.Prev, MaxFrameBytes)
 	err = v.walk(w, s, &row, files, i == used-1)
+	if row.State == stateTrimmed {
+		v.trimmed(row, files, used, i)
+		return err
+	}
 	v.rep.Segments = append(v.rep.Segments, row)
 	v.rep.End = w.pos
 	return err
 }
 
+// trimmed notes that a segment went while we looked: the log begins behind it now.
+func (v *verifier) trimmed(row SegmentReport, files []segmentFile, used, i int) {
+	row.State = stateTrimmed
+	v.rep.Segments = append(v.rep.Segments, row)
+	if i+1 < used {
+		v.rep.Start, v.rep.End = files[i+1].head.Prev, files[i+1].head.Prev
+	}
+}
+
 // broken reports whether the end of the last row is a problem already.
 func (v *verifier) broken() bool {
 	n := len(v.rep.Segments)
-	return n > 0 && v.rep.Segments[n-1].State == "damaged"
-}
-
-func nextStart(files []segmentFile, used, i int) (start, end Position) {
-	if i+1 < used {
-		return files[i+1].head.Prev, files[i+1].head.Prev
-	}
-	return files[i].head.Prev, files[i].head.Prev
+	return n > 0 && v.rep.Segments[n-1].State == stateDamaged
 }

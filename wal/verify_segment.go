@@ -38,7 +38,7 @@ func (v *verifier) frame(w *walker, st step, row *SegmentReport) error {
 	f := st.copyFrame(nil)
 	if err := f.Each(func(Record) error { return nil }); err != nil {
 		v.problem(&CorruptError{File: row.File, Offset: st.off, Expected: fmt.Sprintf("the records %d to %d", f.First, f.Last()), Found: err.Error(), Good: w.pos, Advice: adviseRepair})
-		row.State = "damaged"
+		row.State = stateDamaged
 	} else if err := v.o.OnFrame(f); err != nil {
 		return err
 	}
@@ -66,10 +66,10 @@ func (v *verifier) stopped(w *walker, s segmentFile, st step, row *SegmentReport
 		return false, nil
 	}
 	if now, err := readSegmentFile(v.fs, v.dir, s.seq); errors.Is(err, os.ErrNotExist) || err == nil && now.head != s.head {
-		row.State = "trimmed"
+		row.State = stateTrimmed
 		return true, nil
 	}
-	row.State = "damaged"
+	row.State = stateDamaged
 	if last {
 		v.rep.Tail = TailDamaged
 	}

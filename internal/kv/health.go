@@ -53,11 +53,49 @@ func (h *health) fatal(reason error) {
 	})
 }
 
-// guard reports a call into Pebble that outlasts limit. The caller stops the timer when the call returns.
-func (h *health) guard(call string, limit time.Duration) *time.Timer {
-	return time.AfterFunc(limit, func() {
+// guard reports a call into Pebble that outlasts limit. The caller stops it when the call returns.
+func (h *health) guard(call string, limit time.Duration) *guard {
+	g := &guard{every: limit / guardSteps, left: guardSteps, late: func() {
 		h.fatal(fmt.Errorf("%w: %s has lasted more than %v", ErrStalled, call, limit))
-	})
+	}}
+	g.Lock()
+	defer g.Unlock()
+	g.timer = time.AfterFunc(g.every, g.step)
+	return g
+}
+
+// guardSteps: a limit passes in so many steps, of which a process that stood still (SIGSTOP, a frozen VM) counts one, so that waking up is
+// not taken for a stall.
+const guardSteps = 8
+
+// guard is the bound on one call.
+type guard struct {
+	sync.Mutex
+	timer *time.Timer
+	every time.Duration // one step
+	left  int           // steps; 0 once stopped or reported
+	late  func()
+}
+
+func (g *guard) step() {
+	g.Lock()
+	defer g.Unlock()
+	if g.left == 0 {
+		return
+	}
+	if g.left--; g.left == 0 {
+		g.late()
+		return
+	}
+	g.timer.Reset(g.every)
+}
+
+// Stop ends the bound.
+func (g *guard) Stop() {
+	g.Lock()
+	defer g.Unlock()
+	g.left = 0
+	g.timer.Stop()
 }
 
 // backgroundError is called by Pebble, with its locks held, for each failed flush or compaction; it retries at once, so

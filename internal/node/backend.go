@@ -75,6 +75,9 @@ func (b *backend) Submit(ctx context.Context, fn func(server.Sequence) error, do
 	b.seq.submit(ctx, fn, done)
 }
 
+// Release implements server.Backend.
+func (b *backend) Release() bool { return !b.guard.paused() || b.confirm() }
+
 // Unwatch implements server.Backend.
 func (b *backend) Unwatch(w *server.Watcher) { b.seq.watches.Remove(w) }
 

@@ -266,12 +266,15 @@ func (g *group) begin(ctx context.Context) {
 // watch steps down when the log's present write or sync has been running for longer than StallLimit (FAULTS D16, D17): nothing that it completes later
 // is acked (R10).
 func (g *group) watch(ctx context.Context) error {
-	t := time.NewTicker(g.o.StallLimit / 10)
+	every := g.o.StallLimit / 10
+	t := time.NewTicker(every)
 	defer t.Stop()
+	var seen time.Duration // how long the present write was seen to run; a process that stood still saw one tick of it
 	for {
 		select {
 		case <-t.C:
-			if busy := g.log.Busy(); busy > g.o.StallLimit {
+			busy := g.log.Busy()
+			if seen = min(seen+every, busy); seen >= g.o.StallLimit {
 				err := fmt.Errorf("log write has been running for %s", busy.Round(time.Millisecond))
 				g.log.Fail(err)
 				return err

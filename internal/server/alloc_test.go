@@ -66,8 +66,8 @@ func TestHotPathAllocations(t *testing.T) {
 		t.Errorf("GET: %v allocations, want none", n)
 	}
 	one := perBatch(t, encode("SET", "key:000001", value))
-	if one > 4 {
-		t.Errorf("SET: %v allocations, want at most 4", one)
+	if one > 2 {
+		t.Errorf("SET: %v allocations, want at most 2", one)
 	}
 	many := ""
 	for range 16 {

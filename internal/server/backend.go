@@ -26,6 +26,10 @@ type Backend interface {
 	// Nothing else is ever waited for, so done must come within a bound (R12). done does not block.
 	Submit(ctx context.Context, fn func(seq Sequence) error, done func(lsn wal.LSN, err error))
 
+	// Release is asked right before the replies of a submission that succeeded go out. It returns false when this process stood still
+	// in between and another node was promoted meanwhile: then the outcome is unknown to the client as well (R2, R13).
+	Release() bool
+
 	// Unwatch forgets what w watches. It does not take the sequencer lock.
 	Unwatch(w *Watcher)
 

@@ -94,8 +94,9 @@ func (s *Session) trim() {
 func (s *Session) rewriteRefused(refusal *Error) {
 	s.mode, s.refusal = modeRefused, refusal
 	s.rewrite(func(e *entry) {
-		if e.cmd.has(fRead) {
-			s.run(e)
+		if e.cmd.has(fRead) { // not by process, which would queue it if the batch went on to begin a transaction
+			s.call.cmd, s.call.args = e.cmd, e.args
+			s.execute(e)
 			return
 		}
 		s.out.Error(refusal.Error())

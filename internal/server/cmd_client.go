@@ -218,14 +218,12 @@ func cmdClientKill(c *call) error {
 	}
 	killed := int64(0)
 	for _, s := range c.s.srv.sessions() {
-		if !f.match(s, c.s) {
+		if !f.match(s, c.s) || s != c.s && !s.info.close() {
 			continue
 		}
 		killed++
 		if s == c.s {
 			s.closing = true
-		} else {
-			s.info.close()
 		}
 	}
 	switch {

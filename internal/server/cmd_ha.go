@@ -96,21 +96,23 @@ func cmdWaitAOF(c *call) error {
 }
 
 // waitAcked counts standbys at this connection's last write. In a transaction, which holds the lock that writes need, it
-// does not wait. A wait without a timeout ends with the connection's server.
+// does not wait. A wait without a timeout ends after maxWait with the count of then (R12): whether the client is still
+// there is not looked at meanwhile.
 func (c *call) waitAcked(want int, timeout time.Duration) int {
 	lsn := c.s.lastLSN
 	n := ackedAt(c.status(), lsn)
 	if n >= want || c.inExec {
 		return n
 	}
-	ctx := c.ctx
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+	if timeout == 0 {
+		timeout = maxWait
 	}
+	ctx, cancel := context.WithTimeout(c.s.info.kicked, min(timeout, maxWait))
+	defer cancel()
 	return c.s.srv.opts.Backend.WaitAcked(ctx, lsn, want)
 }
+
+const maxWait = time.Hour
 
 func ackedAt(st *Status, lsn wal.LSN) int {
 	n := 0

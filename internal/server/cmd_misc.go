@@ -102,7 +102,7 @@ func cmdDebug(c *call) error {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-c.ctx.Done():
+		case <-c.s.info.kicked.Done():
 		}
 		c.w.OK()
 	case c.is(1, "log") && len(c.args) == 3:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ type fakeBackend struct {
 	store   *kv.Store
 	watches Watches
 	done    chan func()
+	stale   atomic.Bool // Release says no
 
 	mu struct { // the sequencer lock
 		sync.Mutex
@@ -112,6 +114,9 @@ func (f *fakeBackend) applyLocked() error {
 	f.mu.seq.Applied(f.mu.end.LSN)
 	return nil
 }
+
+// Release implements Backend.
+func (f *fakeBackend) Release() bool { return !f.stale.Load() }
 
 func (f *fakeBackend) Unwatch(w *Watcher) { f.watches.Remove(w) }
 

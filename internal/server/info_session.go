@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -27,8 +28,9 @@ type sessionInfo struct {
 	}
 
 	// Set by others.
-	kick atomic.Bool // close when the running batch is done
-	wake func()      // interrupts a read; set before the session is listed
+	kick   atomic.Bool     // close when the running batch is done
+	wake   func()          // interrupts a read and ends kicked; set before the session is listed
+	kicked context.Context // ends the waiting of a blocking command
 }
 
 func (i *sessionInfo) init(id int64, addr, laddr string) {
@@ -37,7 +39,7 @@ func (i *sessionInfo) init(id int64, addr, laddr string) {
 	i.lastActive.Store(i.created.UnixNano())
 	i.multi.Store(-1)
 	i.proto.Store(2)
-	i.wake = func() {}
+	i.wake, i.kicked = func() {}, context.Background()
 }
 
 func (i *sessionInfo) command(c *command) { i.lastCmd.Store(c) }
@@ -53,10 +55,11 @@ func (i *sessionInfo) active(now time.Time, buffered int, tx *transaction) {
 	}
 }
 
-// close asks the session to end after its running batch.
-func (i *sessionInfo) close() {
-	i.kick.Store(true)
+// close asks the session to end after its running batch, false if that was asked before.
+func (i *sessionInfo) close() bool {
+	first := !i.kick.Swap(true)
 	i.wake()
+	return first
 }
 
 func (i *sessionInfo) setName(name string) {

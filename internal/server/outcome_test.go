@@ -77,6 +77,17 @@ func TestRefusedWrites(t *testing.T) {
 	}
 }
 
+// TestRefusedBatchThatBeginsATransaction: a read that is answered anew is not taken into the transaction.
+func TestRefusedBatchThatBeginsATransaction(t *testing.T) {
+	fake := newFake(t)
+	_, path := startServer(t, Options{Backend: fake})
+	p := dial(t, path)
+	p.do("SET a 1")
+	fake.set(func(f *fakeBackend) { f.knobs.result = NoReplicas() })
+	expect(t, p.pipeline("GET a", "SET a 2", "MULTI"), `"1"`, "-NOREPLICAS Not enough good replicas to write.", "+OK")
+	expect(t, p.pipeline("GET a", "EXEC"), "+QUEUED", `["1"]`)
+}
+
 func TestRefusedWritesStaySilent(t *testing.T) {
 	fake := newFake(t)
 	_, path := startServer(t, Options{Backend: fake})

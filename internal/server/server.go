@@ -108,15 +108,22 @@ func (s *Server) start(conn net.Conn, auth bool) {
 	s.stats.connections.Add(1)
 	session := newSession(s, s.lastID.Add(1), address(conn.RemoteAddr(), conn.LocalAddr()), address(conn.LocalAddr(), nil), auth)
 	session.info.unix = conn.RemoteAddr().Network() == "unix"
-	session.info.wake = func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) } // an error means it is closed: awake too
+	kicked, kick := context.WithCancel(s.ctx)
+	session.info.kicked = kicked
+	session.info.wake = func() {
+		kick()
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed: awake too
+	}
 	s.mu.Lock()
 	switch {
 	case s.mu.closed:
 		s.mu.Unlock()
+		kick()
 		_ = conn.Close()
 		return
 	case int64(len(s.mu.sessions)) >= s.maxClients.Load():
 		s.mu.Unlock()
+		kick()
 		s.refuse(conn)
 		return
 	}
@@ -127,6 +134,7 @@ func (s *Server) start(conn net.Conn, auth bool) {
 	go func() {
 		defer s.wg.Done()
 		defer s.forget(session)
+		defer kick()
 		newDriver(s, session, conn).run(s.ctx)
 	}()
 }

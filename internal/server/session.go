@@ -238,6 +238,9 @@ func (s *Session) Settle() {
 		panic(v)
 	}
 	err := s.result.err
+	if err == nil && !s.srv.opts.Backend.Release() {
+		err = ErrUnknown
+	}
 	var refusal *Error
 	switch {
 	case err == nil:

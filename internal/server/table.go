@@ -26,7 +26,7 @@ const (
 	fControl   // steers the transaction: executed, not queued, inside MULTI
 	fSequence  // needs the sequencer without writing: WATCH
 	fPin       // reads several keys, which must be of one state
-	fAlone     // ends a batch: must not run under the sequencer lock
+	fAlone     // is a batch of its own: must not, or should not for its length, run under the sequencer lock
 	fBlocking  // may wait: runs outside Step. Implies fAlone
 	fDangerous // ACL category of its own accord
 	fNoCats    // no ACL category but its speed's: containers

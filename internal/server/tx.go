@@ -42,7 +42,7 @@ func (s *Session) queue(e *entry) {
 	tx.queued = append(tx.queued, queuedCommand{e.cmd, args})
 	tx.writes = tx.writes || e.cmd.has(fWrite)
 	tx.reads = tx.reads || e.cmd.has(fRead)
-	tx.needStatus = tx.needStatus || e.cmd.has(fAlone)
+	tx.needStatus = tx.needStatus || e.cmd.has(fAlone) && !e.cmd.has(fRead)
 	s.out.Simple("QUEUED")
 }
 

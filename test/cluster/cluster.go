@@ -24,6 +24,7 @@ type Spec struct {
 	Segment      int64         // bytes of a log segment, 0 = default
 	Retain       int64         // log budget in bytes, 0 = default
 	Commit       time.Duration // commit timeout, 0 = default
+	Stall        time.Duration // stall limit, 0 = default
 }
 
 // NodeSpec declares a node.

@@ -60,7 +60,7 @@ func (n *Node) options() node.Options {
 	s := n.c.Spec
 	o := node.Options{
 		Cluster: "test", Name: n.Name, Dir: n.Dir, StandbyReads: s.StandbyReads, ApplyDelay: n.spec.Delay, Sync: node.SyncOptions{K: s.K},
-		SegmentBytes: s.Segment, LogBudget: s.Retain, CommitTimeout: s.Commit,
+		SegmentBytes: s.Segment, LogBudget: s.Retain, CommitTimeout: s.Commit, StallLimit: s.Stall,
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", n.Addr) },
 	}
 	if n.spec.Delay > 0 {

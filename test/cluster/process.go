@@ -123,8 +123,14 @@ func (n *Node) config() string {
 			line("  retain: %d", s.Retain)
 		}
 	}
-	if s.Commit > 0 {
-		line("limits: {commit_timeout: %s}", s.Commit)
+	if s.Commit > 0 || s.Stall > 0 {
+		line("limits:")
+		if s.Commit > 0 {
+			line("  commit_timeout: %s", s.Commit)
+		}
+		if s.Stall > 0 {
+			line("  stall: %s", s.Stall)
+		}
 	}
 	return b.String()
 }

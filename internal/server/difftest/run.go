@@ -25,9 +25,9 @@ const (
 type Options struct {
 	// Seed makes the commands; 0 draws one.
 	Seed uint64
-	// Commands ends the run; default 20000.
+	// Commands ends the run; default 100,000.
 	Commands int
-	// Time ends the run too; default 5 s.
+	// Time ends the run too; default 4 s.
 	Time time.Duration
 }
 
@@ -36,10 +36,10 @@ func (o *Options) fromEnvironment(t testing.TB) {
 		o.Seed = rand.Uint64()
 	}
 	if o.Commands == 0 {
-		o.Commands = 20000
+		o.Commands = 100_000
 	}
 	if o.Time == 0 {
-		o.Time = 5 * time.Second
+		o.Time = 4 * time.Second
 	}
 	must := func(name string, set func(string) error) {
 		if v := os.Getenv(name); v != "" {
