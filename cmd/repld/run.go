@@ -166,7 +166,7 @@ func (d *daemon) listen() (out []service, err error) {
 		if err != nil {
 			return out, fmt.Errorf("listen for health checks: %w", err)
 		}
-		out = append(out, d.httpService("health", l, healthHandler(d.node)))
+		out = append(out, d.httpService("health", l, d.node.Web()))
 	}
 	listeners, err := clientListeners(d.config)
 	if err != nil {

@@ -65,6 +65,28 @@ func openIdentity(fs vfs.FS, dir, cluster, node string, now time.Time) (id ident
 	return id, false, nil
 }
 
+// CheckIdentity reads the identity file of a data directory, changing nothing, and says whose it is. Both copies must be whole.
+func CheckIdentity(fs vfs.FS, dir string) (string, error) {
+	path := fs.PathJoin(dir, "identity")
+	f, err := fs.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, 2*identitySlot+1))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	id, err := decodeIdentity(raw)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	if want, err := encodeIdentity(id); err != nil || !bytes.Equal(raw, want) {
+		return "", fmt.Errorf("%s: %w: one of the two copies is damaged, the other one is used", path, errIdentity)
+	}
+	return fmt.Sprintf("node %s of cluster %s, incarnation %s, since %s", id.Node, id.Cluster, id.Incarnation, id.Created.Format(time.RFC3339)), nil
+}
+
 func newIdentity(cluster, node string, now time.Time) (identity, error) {
 	var inc [16]byte
 	if _, err := rand.Read(inc[:]); err != nil {

@@ -10,7 +10,7 @@ import (
 	"repld/internal/server"
 )
 
-// metrics collects what a node says of itself at each scrape. Names are in base units; roles are 0/1 gauges, as Patroni's are.
+// metrics collects what a node says of itself at each scrape. Names are in base units; roles are 0/1 gauges, as Patroni's are; every metric carries cluster and node.
 type metrics struct {
 	group  *group
 	server *server.Server
@@ -40,8 +40,9 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 		}
 		return 0
 	}
-	gauge("active", "1 while clients may write here", flag(s.Role == admin.RoleActive))
-	gauge("standby", "1 while this node is a standby", flag(s.Role == admin.RoleStandby))
+	for _, role := range []string{admin.RoleActive, admin.RoleStandby, admin.RoleCandidate, admin.RoleFenced} {
+		out <- prometheus.MustNewConstMetric(desc("role", "1 for the node's role, 0 for the others", "role"), prometheus.GaugeValue, flag(s.Role == role), role)
+	}
 	gauge("voter", "1 while this node's log counts in promotions", flag(s.Voter))
 	gauge("epoch", "highest epoch that this node has promised to obey", float64(s.Epoch))
 	gauge("durable_lsn", "last LSN that is fsynced in this node's log", float64(s.Durable.LSN))
@@ -82,7 +83,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 // it serves clients or follows, /active and /standby by role.
 func (n *Node) Web() http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(metrics{n.group, n.server})
+	prometheus.WrapRegistererWith(prometheus.Labels{"cluster": n.o.Cluster, "node": n.o.Name}, reg).MustRegister(metrics{n.group, n.server})
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	health := func(path string, ok func() bool) {

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +60,33 @@ func perBatch(tb testing.TB, request string) float64 {
 		}
 		session.Sent()
 	})
+}
+
+// BenchmarkSession is the session's own cost of a command, from bytes to replies, without socket and log.
+func BenchmarkSession(b *testing.B) {
+	value := string(make([]byte, 100))
+	for _, c := range []struct{ name, request string }{
+		{"GET", encode("GET", "key:000001")}, {"SET", encode("SET", "key:000001", value)},
+	} {
+		for _, pipeline := range []int{1, 16} {
+			b.Run(fmt.Sprintf("%s/pipeline=%d", c.name, pipeline), func(b *testing.B) {
+				fake := newFake(b)
+				s, err := New(Options{Backend: &hotBackend{fakeBackend: fake, view: hotView{[]byte(value)}, seq: hotSequence{fake}}})
+				if err != nil {
+					b.Fatal(err)
+				}
+				session := newSession(s, 1, "here", "there", false)
+				in := []byte(strings.Repeat(c.request, pipeline))
+				b.ReportAllocs()
+				for i := 0; i < b.N; i += pipeline {
+					session.Input().Feed(in)
+					for session.Step(context.Background()) != NeedInput {
+					}
+					session.Sent()
+				}
+			})
+		}
+	}
 }
 
 func TestHotPathAllocations(t *testing.T) {

@@ -83,7 +83,7 @@ func TestMaxClients(t *testing.T) { // FAULTS R5
 }
 
 func TestIdleTimeout(t *testing.T) {
-	s, path := startServer(t, Options{Backend: newFake(t), IdleTimeout: 30 * time.Millisecond})
+	s, path := startServer(t, Options{Backend: newFake(t), IdleTimeout: 200 * time.Millisecond})
 	p := dial(t, path)
 	p.do("PING")
 	p.ended()
@@ -93,7 +93,7 @@ func TestIdleTimeout(t *testing.T) {
 }
 
 func TestPartialRequestTimeout(t *testing.T) { // FAULTS R3
-	s, path := startServer(t, Options{Backend: newFake(t), PartialTimeout: 30 * time.Millisecond})
+	s, path := startServer(t, Options{Backend: newFake(t), PartialTimeout: 200 * time.Millisecond})
 	p := dial(t, path)
 	p.send(encode("PING") + "*1\r\n$4\r\nPI")
 	if got := p.reply(); got != "+PONG" {
@@ -109,7 +109,7 @@ func TestPartialRequestTimeout(t *testing.T) { // FAULTS R3
 	if got := q.reply(); got != "+PONG" {
 		t.Errorf("got %s", got)
 	}
-	q.send(encode("DEBUG", "SLEEP", "0.05"))
+	q.send(encode("DEBUG", "SLEEP", "0.25"))
 	if got := q.reply(); got != "+OK" {
 		t.Errorf("after the deadline of the former request: %s", got)
 	}
@@ -275,7 +275,8 @@ func TestShutdownDrains(t *testing.T) {
 	}
 }
 
-// TestCloseDoesNotWaitForResults: a result that never comes holds nothing up (R12).
+// TestCloseDoesNotWaitForResults: a result that never comes holds nothing up (R12), and the client is told that it is
+// unknown (R13).
 func TestCloseDoesNotWaitForResults(t *testing.T) {
 	held := &heldBackend{newFake(t), make(chan struct{}), make(chan struct{}, 1)}
 	defer close(held.release)
@@ -287,6 +288,9 @@ func TestCloseDoesNotWaitForResults(t *testing.T) {
 	defer cancel()
 	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Shutdown: %v, want its deadline", err)
+	}
+	if got := p.reply(); got != "-"+unknownWrite {
+		t.Errorf("got %s", got)
 	}
 	p.ended()
 }

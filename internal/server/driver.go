@@ -45,6 +45,8 @@ func (d *driver) run(ctx context.Context) {
 			case <-d.session.Done():
 				d.session.Settle()
 			case <-ctx.Done(): // the server closes at once
+				d.session.Abandon()
+				d.flush()
 				return
 			}
 		case Blocking:

@@ -209,15 +209,32 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close closes listeners and connections at once and waits for the sessions.
+// Close closes listeners and connections and waits for the sessions. It does not wait for results of the Backend: writes
+// without one are answered as unknown (R13), for which each connection has closeGrace.
 func (s *Server) Close() error {
 	s.closeListeners()
+	for _, session := range s.sessions() {
+		session.info.close()
+	}
 	s.stop()
+	done := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(done)
+	}()
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	select {
+	case <-done:
+	case <-grace.C:
+	}
 	s.mu.Lock()
 	for _, conn := range s.mu.conns {
-		_ = conn.Close()
+		_ = conn.Close() // sessions end by the error
 	}
 	s.mu.Unlock()
-	s.wg.Wait()
+	<-done
 	return nil
 }
+
+const closeGrace = 200 * time.Millisecond

@@ -75,7 +75,7 @@ type Session struct {
 	view      View
 	viewErr   error
 	now       time.Time
-	clock     time.Time // end of the previous command
+	clock     time.Duration // end of the previous command, since the server's start
 	call      call
 	scratch   []byte
 
@@ -259,10 +259,21 @@ func (s *Session) Settle() {
 	s.finish()
 }
 
+// Abandon ends a submission whose result will not be waited for: its outcome is unknown (R13). That is better said than left
+// to a closed connection, after which many clients repeat the write. done may still come, and is not listened to.
+func (s *Session) Abandon() {
+	s.waiting, s.closing = false, true
+	if s.evaluated && s.panicked == nil {
+		s.srv.stats.unknown.Add(1)
+		s.rewriteUnknown()
+	}
+	s.finish()
+}
+
 // begin fixes the time of the batch.
 func (s *Session) begin() {
 	s.now = time.Now()
-	s.clock = s.now
+	s.clock = s.now.Sub(s.srv.started)
 	s.call.setNow(s.now)
 }
 
