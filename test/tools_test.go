@@ -3,7 +3,11 @@ package test
 import (
 	"os"
 	"testing"
+	"time"
 )
+
+// waitLong bounds a wait that normally takes a moment.
+const waitLong = 60 * time.Second
 
 // needTool skips a test whose tool is not installed. In CI, which installs it, its absence is a failure.
 func needTool(t *testing.T, tool, install string) {

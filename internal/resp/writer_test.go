@@ -71,3 +71,35 @@ func TestWriterReset(t *testing.T) {
 		t.Fatalf("got %q after Truncate", w.Bytes())
 	}
 }
+
+func TestWriterInsert(t *testing.T) {
+	w := NewWriter(1 << 10)
+	w.OK()
+	at := w.Len()
+	w.BulkString("a")
+	w.BulkString("b")
+	w.InsertArray(at, 2)
+	if got, want := string(w.Bytes()), "+OK\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	w.Truncate(at)
+	w.BulkString("k")
+	w.InsertScan(at, 1<<52, 1)
+	if got, want := string(w.Bytes()), "+OK\r\n*2\r\n$16\r\n4503599627370496\r\n*1\r\n$1\r\nk\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	small := NewWriter(20)
+	small.buf = append(small.buf, make([]byte, 18)...)
+	if small.InsertArray(0, 1); !small.Overflow() || small.Len() != 18 {
+		t.Errorf("an insertion over the limit: overflow %v, %d bytes", small.Overflow(), small.Len())
+	}
+}
+
+func TestWriterErrorIsOneLine(t *testing.T) {
+	w := NewWriter(1 << 10)
+	w.Error("ERR Unsupported option \r\n")
+	w.Error("ERR a\nb")
+	if got, want := string(w.Bytes()), "-ERR Unsupported option \r\n-ERR a b\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -141,7 +141,7 @@ func (s *Session) execute(e *entry) {
 		err = s.exec(e)
 	case e.cmd.has(fSequence) && s.tx.open:
 		e.local = true
-		err = cmdWatchInMulti(c)
+		err = cmdWatch(c)
 	case e.cmd.has(fWrite|fRead|fSequence) && s.mode == modeSubmit:
 		err = s.inRecord(e)
 	case e.cmd.has(fWrite | fSequence):

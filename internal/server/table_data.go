@@ -95,7 +95,7 @@ func transactionCommands() []*command {
 		{name: "multi", arity: 1, flags: base | fFast | fAllowBusy | fControl, since: "1.2.0", doc: "Begins a transaction.", do: cmdMulti},
 		{name: "exec", arity: 1, flags: base | fSkipSlowlog | fControl, since: "1.2.0", doc: "Executes the transaction as one record.", do: nil}, // by Session.exec
 		{name: "discard", arity: 1, flags: base | fFast | fAllowBusy | fControl, since: "2.0.0", doc: "Gives the transaction up.", do: cmdDiscard},
-		{name: "watch", arity: -2, flags: base | fFast | fAllowBusy | fControl | fSequence, keys: keysAll, specs: "RO", since: "2.2.0", doc: "Makes EXEC fail if a key changes before it.", do: cmdWatchInMulti},
+		{name: "watch", arity: -2, flags: base | fFast | fAllowBusy | fControl | fSequence, keys: keysAll, specs: "RO", since: "2.2.0", doc: "Makes EXEC fail if a key changes before it.", do: cmdWatch},
 		{name: "unwatch", arity: 1, flags: base | fFast | fAllowBusy, since: "2.2.0", doc: "Forgets the watched keys.", do: cmdUnwatch},
 	})
 }

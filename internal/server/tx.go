@@ -83,9 +83,9 @@ func cmdDiscard(c *call) error {
 	return nil
 }
 
-// cmdWatchInMulti is WATCH: outside of MULTI it runs under the sequencer lock, so that it is ordered with writes, and is
+// cmdWatch is WATCH: outside of MULTI it runs under the sequencer lock, so that it is ordered with writes, and is
 // answered when all that it saw is applied: reads that follow see at least that.
-func cmdWatchInMulti(c *call) error {
+func cmdWatch(c *call) error {
 	if c.s.tx.open {
 		return c.fail("ERR WATCH inside MULTI is not allowed")
 	}

@@ -74,6 +74,12 @@ func same(command string, a, b reply) bool {
 		if len(a.items) > 50 && len(b.items) > 50 {
 			return a.kind == b.kind
 		}
+	case "wait": // the number of standbys
+		return a.kind == b.kind && (a.kind == ':' || bytes.Equal(a.raw, b.raw))
+	case "role": // each has its own offset and standbys
+		if len(a.items) == 3 && len(b.items) == 3 {
+			return bytes.Equal(a.items[0].raw, b.items[0].raw) && a.items[1].kind == b.items[1].kind && a.items[2].kind == b.items[2].kind
+		}
 	case "keys":
 		return a.kind == b.kind && sameItems(a.items, b.items)
 	case "scan":
