@@ -120,6 +120,9 @@ type WriterOptions struct {
 	OnError func(error)
 	// QueueBytes is how much may wait before Admit blocks; default 64 MiB.
 	QueueBytes int
+	// Pace is how long after a frame was begun the next one waits for that frame's records to be through (Writer.Progress), unless
+	// a whole frame has gathered. It makes few large frames out of many small ones while standbys sync; 0, the default, never waits.
+	Pace time.Duration
 	// FrameBytes is the raw size at which a frame is closed; default 1 MiB. A larger record is a frame of its own.
 	FrameBytes int
 	// Now is the wall clock for frame headers; default time.Now.

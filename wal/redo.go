@@ -3,7 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -71,20 +70,23 @@ func walkTo(path string, w *walker, to Position) error {
 	return nil
 }
 
-// cutFiles removes the segments behind seq, the last first so that a crash leaves no gap, and zeroes [from, to) of seq.
-// The removed files are not recycled: their frames have LSNs that the log will reach again.
+// cutFiles removes the segments behind seq and zeroes [from, to) of seq, all durable on return. The intent note is there
+// meanwhile, so the order does not matter. The removed files are not recycled: their frames have LSNs that the log will reach again.
 func cutFiles(d *directory, f vfs.File, seq uint64, from, to int64) error {
 	l, err := listDir(d.fs, d.path)
 	if err != nil {
 		return err
 	}
-	for _, s := range slices.Backward(l.segments) {
+	for _, s := range l.segments {
 		if s <= seq {
-			break
+			continue
 		}
-		if err := d.remove(segmentName(s)); err != nil {
-			return err
+		if err := d.fs.Remove(d.join(segmentName(s))); err != nil {
+			return fmt.Errorf("remove segment %d: %w", s, err)
 		}
+	}
+	if err := d.sync(); err != nil {
+		return err
 	}
 	if err := zeroRange(f, from, to); err != nil {
 		return fmt.Errorf("zero segment %d from offset %d: %w", seq, from, err)

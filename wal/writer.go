@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,8 +22,14 @@ type Writer struct {
 	once sync.Once // OnError
 
 	wake    chan struct{} // capacity 1: there is work, or the end
+	pace    chan struct{} // capacity 1: see Progress, or the queue is long
 	done    chan struct{} // closed when the goroutine ended
 	stopped chan struct{} // closed by the first failure
+
+	// progress is the LSN up to which nothing is waited for any more; last and began are of the newest frame.
+	progress atomic.Uint64
+	last     LSN       // owned by the goroutine
+	began    time.Time // likewise
 
 	mu struct {
 		sync.Mutex
@@ -61,7 +68,7 @@ func (l *Log) NewWriter(o WriterOptions) (*Writer, error) {
 	if o.Epoch < end.Epoch || o.Epoch == 0 {
 		return nil, fmt.Errorf("%w: writer of epoch %d, the log is in epoch %d", ErrStaleEpoch, o.Epoch, end.Epoch)
 	}
-	w := &Writer{l: l, o: o, comp: comp, wake: make(chan struct{}, 1), done: make(chan struct{}), stopped: make(chan struct{})}
+	w := &Writer{l: l, o: o, comp: comp, wake: make(chan struct{}, 1), pace: make(chan struct{}, 1), done: make(chan struct{}), stopped: make(chan struct{})}
 	w.mu.next = end.LSN + 1
 	l.mu.Lock()
 	l.mu.writer = w
@@ -115,9 +122,13 @@ func (w *Writer) Append(kind Kind, payload []byte) (LSN, error) {
 	w.mu.queued += len(c.buf) - before
 	lsn := w.mu.next
 	w.mu.next++
+	full := fresh && len(w.mu.queue) > 1
 	w.mu.Unlock()
 	if fresh {
 		w.signal()
+	}
+	if full {
+		poke(w.pace)
 	}
 	return lsn, nil
 }
@@ -140,11 +151,19 @@ func (w *Writer) chunkFor(size int) (c *chunk, fresh bool) {
 	return c, true
 }
 
-func (w *Writer) signal() {
+func (w *Writer) signal() { poke(w.wake) }
+
+func poke(c chan struct{}) {
 	select {
-	case w.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
+}
+
+// Progress says that the records up to lsn are through: committed, as a rule. See WriterOptions.Pace.
+func (w *Writer) Progress(lsn LSN) {
+	w.progress.Store(uint64(lsn))
+	poke(w.pace)
 }
 
 // Admit waits while more than QueueBytes wait to become durable. Errors: ErrClosed, ErrFailed, the context's.
@@ -198,6 +217,7 @@ func (w *Writer) Close() error {
 	}
 	w.mu.Unlock()
 	w.signal()
+	poke(w.pace)
 	select {
 	case <-w.done:
 	case <-w.stopped:

@@ -1,9 +1,14 @@
 package wal
 
+import "time"
+
 // run is the writer goroutine.
 func (w *Writer) run() {
 	defer close(w.done)
 	for {
+		if w.waiting() {
+			w.hold()
+		}
 		c, end := w.take()
 		if c != nil {
 			if !w.commit(c) {
@@ -15,6 +20,39 @@ func (w *Writer) run() {
 			<-w.wake
 		}
 	}
+}
+
+func (w *Writer) waiting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.mu.queue) > 0
+}
+
+// hold waits until the records of the newest frame are through, a whole frame waits behind it, or Pace has passed since it began.
+func (w *Writer) hold() {
+	if w.o.Pace <= 0 || LSN(w.progress.Load()) >= w.last {
+		return
+	}
+	left := w.o.Pace - time.Since(w.began)
+	if left <= 0 {
+		return
+	}
+	t := time.NewTimer(left)
+	defer t.Stop()
+	for LSN(w.progress.Load()) < w.last && !w.urgent() {
+		select {
+		case <-w.pace:
+		case <-t.C:
+			return
+		}
+	}
+}
+
+// urgent reports whether there is a reason not to wait: a frame is full, or the writer is to end.
+func (w *Writer) urgent() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.mu.queue) > 1 || w.mu.err != nil
 }
 
 // take removes the oldest chunk. end is true if there is none and there will be none.
@@ -38,6 +76,7 @@ func (w *Writer) commit(c *chunk) bool {
 	bytes := len(c.buf) - HeaderSize
 	f, kept := seal(Header{Count: c.count, Epoch: w.o.Epoch, First: c.first, Committed: w.o.Committed(), Time: w.o.Now(), Prev: end.Hash}, c.buf, w.comp)
 	f.dec = &w.l.dec
+	w.last, w.began = f.Last(), time.Now()
 	pos, err := w.l.commit(f)
 	if err != nil {
 		w.stop(err)

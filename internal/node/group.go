@@ -256,6 +256,9 @@ func (g *group) committedMoved() {
 	if g.serving.Load() != 0 {
 		g.sender.CommittedChanged()
 	}
+	if w := g.seq.writer.Load(); w != nil {
+		w.Progress(g.commit.lsn())
+	}
 }
 
 // advanced is called by the applier after each step: clients up to there are answered. A node that stood still asks its peers first whether it
@@ -414,6 +417,9 @@ func (c checkpointer) Checkpoint(dir string) (wal.Position, error) {
 	return st.Checkpoint(dir)
 }
 
+// framePace is how long a frame may wait for the one before it to be committed. Beyond that, standbys are far away and frames overlap.
+const framePace = time.Millisecond
+
 // startEpoch starts the log writer and waits until the epoch-start record is committed (R5).
 func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, error) {
 	payload, err := json.Marshal(start)
@@ -422,7 +428,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	}
 	end := g.log.End()
 	w, err := g.log.NewWriter(wal.WriterOptions{
-		Epoch: start.Epoch, Codec: g.o.Codec, Committed: g.commit.lsn, OnDurable: g.durable, QueueBytes: g.o.QueueBytes,
+		Epoch: start.Epoch, Codec: g.o.Codec, Committed: g.commit.lsn, OnDurable: g.durable, QueueBytes: g.o.QueueBytes, Pace: framePace,
 		OnError: func(err error) { g.runner.Failed(fmt.Errorf("log: %w", err)) },
 	})
 	if err != nil {
