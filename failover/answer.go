@@ -38,7 +38,10 @@ type Answer struct {
 	Committed wal.LSN      `json:"committed"`
 	Applied   wal.LSN      `json:"applied"`
 	Voter     bool         `json:"voter"`
-	Blank     bool         `json:"blank"` // the log holds nothing: neither records nor a snapshot's position
+	// Doubt: not a voter only because recovery cut a damaged tail that may have been durable (R8). What the node promised, and the rest
+	// of its log, are whole.
+	Doubt bool `json:"doubt,omitempty"`
+	Blank bool `json:"blank"` // the log holds nothing: neither records nor a snapshot's position
 }
 
 // Situation is everything the promotion rule looks at.

@@ -114,6 +114,9 @@ func (q *inquiry) planEpoch() {
 	}
 	if q.Fenced == 0 {
 		q.plan.Epoch = seen + 1
+		if !q.Shared && (q.AllowDataLoss || q.rivals()) {
+			q.plan.Epoch = q.ownEpoch(seen)
+		}
 		return
 	}
 	q.plan.Epoch = q.Fenced
@@ -125,6 +128,21 @@ func (q *inquiry) planEpoch() {
 			q.hard = append(q.hard, fmt.Sprintf("epoch %d is held by %s", t.Epoch, t.Holder))
 		}
 	}
+}
+
+// rivals reports whether two nodes were granted the newest epoch: they were promoted at the same time, and may be again.
+func (q *inquiry) rivals() bool {
+	return len(q.tenures) > 1 && q.tenures[0].Epoch == q.tenures[1].Epoch
+}
+
+// ownEpoch is the first epoch above seen among those that only this candidate uses: each node has every n-th number, in the order of their names. The
+// next number is unique when the grants of two candidates must intersect. With consent to data loss they need not, and rivals who both took
+// it would do so again and again.
+func (q *inquiry) ownEpoch(seen wal.Epoch) wal.Epoch {
+	nodes := slices.Sorted(slices.Values(q.Nodes))
+	n, own := wal.Epoch(len(nodes)), wal.Epoch(slices.Index(nodes, q.Candidate))
+	e := seen + 1
+	return e + (own+n-e%n)%n
 }
 
 // planNext completes the set that the new epoch will record, and checks that the epoch could commit anything: if it
@@ -185,10 +203,32 @@ func (q *inquiry) answered(node string) bool {
 	return q.Fenced == 0 || (a.Epoch == q.Fenced && a.Holder == q.Candidate)
 }
 
-// counts reports whether node's log counts for R5 (R11).
+// counts reports whether node's log counts for R5 (R11). A log in doubt counts when every data node answers: then nobody is left who could know
+// more (R8), and the most advanced log is the best there is.
 func (q *inquiry) counts(node string) bool {
 	a := q.answers[node]
-	return q.answered(node) && (a.Voter || q.countNonVoters) && (!a.Blank || q.countBlank)
+	voter := a.Voter || q.countNonVoters || (a.Doubt && q.allAnswered())
+	return q.answered(node) && voter && (!a.Blank || q.countBlank)
+}
+
+func (q *inquiry) allAnswered() bool {
+	for _, n := range q.Nodes {
+		if !q.answered(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// granted counts the nodes whose promises hold, whatever is missing at the end of their logs.
+func (q *inquiry) granted(nodes []string) int {
+	n := 0
+	for _, m := range nodes {
+		if q.counts(m) || (q.answered(m) && q.answers[m].Doubt) {
+			n++
+		}
+	}
+	return n
 }
 
 func (q *inquiry) counted(nodes []string) int {

@@ -195,6 +195,10 @@ func TestDecideTable(t *testing.T) {
 		{name: "committed beyond every log", s: three(1), change: func(s *Situation) { s.Answers[2].Committed = 9 }, want: "LSN 9 was committed"},
 		{name: "two histories", s: silence(three(1), "a"), change: func(s *Situation) { s.Answers[2].Position.Hash = 77 }, want: "two histories of epoch 1"},
 		// b and c were promoted at the same time: each was granted epoch 2 by itself alone. Both grants count, and a's.
+		// After a power cut of all machines, tails are in doubt. The promises hold; the logs count when nobody is left who could know more (R8).
+		{name: "standbys in doubt, the holder whole", s: three(1), change: doubt("b", "c"), allowed: true},
+		{name: "all in doubt, all answer", s: three(1), change: doubt("a", "b", "c"), allowed: true},
+		{name: "all in doubt, one does not answer", s: silence(three(1), "a"), change: doubt("b", "c"), want: "b is not a voter"},
 		{name: "epoch granted twice, all there", s: three(1), change: rivals, allowed: true},
 		{name: "epoch granted twice, the old holder gone", s: silence(three(1), "a"), change: rivals, allowed: true},
 		{name: "epoch granted twice, a rival gone", s: silence(three(1), "a", "c"), change: rivals, want: "epoch 2: b, who held it, and 1 of [a c]"},
@@ -244,6 +248,41 @@ func unfinished(holder string, k int) func(*Situation) {
 				s.Answers[i].Tenures = append(slices.Clone(a.Tenures), Tenure{Epoch: 2, Holder: holder, Sync: set})
 			}
 		}
+	}
+}
+
+// doubt has nodes be in doubt about a damaged tail (R8).
+func doubt(nodes ...string) func(*Situation) {
+	return func(s *Situation) {
+		for i, a := range s.Answers {
+			if slices.Contains(nodes, a.Node) {
+				s.Answers[i].Voter, s.Answers[i].Doubt = false, true
+			}
+		}
+	}
+}
+
+// Two candidates that could both begin an epoch, because a person consented or because they did so before, use numbers of their own.
+func TestDecideOwnEpochs(t *testing.T) {
+	consent := func(candidate string) wal.Epoch {
+		s := silence(three(1), "a")
+		s.Candidate, s.AllowDataLoss = candidate, true
+		return Decide(s).Epoch
+	}
+	if b, c := consent("b"), consent("c"); b == c || b < 2 || c < 2 {
+		t.Fatalf("with consent b takes epoch %d and c epoch %d", b, c)
+	}
+	again := func(candidate string) wal.Epoch {
+		s := silence(three(1), "a")
+		rivals(&s)
+		s.Candidate = candidate
+		return Decide(s).Epoch
+	}
+	if b, c := again("b"), again("c"); b == c || b < 3 || c < 3 {
+		t.Fatalf("after both took epoch 2, b takes %d and c takes %d", b, c)
+	}
+	if p := Decide(three(1)); p.Epoch != 2 {
+		t.Fatalf("an ordinary promotion takes epoch %d, want the next one", p.Epoch)
 	}
 }
 

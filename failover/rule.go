@@ -51,7 +51,7 @@ func (q *inquiry) decideData() {
 	self := q.answers[q.Candidate]
 	if self.Blank {
 		q.hard = append(q.hard, fmt.Sprintf("%s is blank and must be seeded first", q.Candidate))
-	} else if !self.Voter && !q.countNonVoters {
+	} else if !q.counts(q.Candidate) && q.answered(q.Candidate) {
 		q.unmet = append(q.unmet, fmt.Sprintf("%s is not a voter: its log is not known to be complete", q.Candidate))
 	}
 	q.checkTenures()
@@ -142,7 +142,7 @@ func (q *inquiry) checkTenure(t Tenure) (met bool, text string) {
 	if quorum <= v {
 		text += fmt.Sprintf("; or %d of %s", quorum, list(t.Sync.Members))
 	}
-	return (holder && members >= beside) || members >= quorum, text
+	return (holder && q.granted(t.Sync.Members) >= beside) || members >= quorum, text
 }
 
 // checkHistory holds the answers against each other: a committed LSN that no log reaches, or two histories of one

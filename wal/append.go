@@ -147,9 +147,9 @@ func (l *Log) sync() (Position, error) {
 	end := l.End()
 	if l.app.unsynced != 0 {
 		begin := time.Now()
-		l.busy.Store(begin.UnixNano())
+		outer := l.busy.Swap(begin.UnixNano())
 		err := l.app.file.SyncData()
-		l.busy.Store(0)
+		l.busy.Store(outer)
 		if err != nil {
 			return Position{}, l.fail(fmt.Errorf("sync segment %s: %w", l.app.seg.path, err))
 		}
@@ -169,6 +169,9 @@ func (l *Log) sync() (Position, error) {
 // rotate begins the next segment. What is in the present one is made durable before: the header of a segment proves that.
 // app is held.
 func (l *Log) rotate() error {
+	// A disk that hangs while the next segment is prepared is as bad as one that hangs in a write (D17).
+	l.busy.Store(time.Now().UnixNano())
+	defer l.busy.Store(0)
 	if _, err := l.sync(); err != nil {
 		return err
 	}

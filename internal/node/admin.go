@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -56,7 +57,7 @@ func (a adminAPI) promote(ctx context.Context, opts failover.PromoteOptions, emi
 		}
 	}()
 	previous, applied := a.fence.Epoch(), a.state.applied().LSN
-	res, err := a.runner.Promote(ctx, opts, func(line string) {
+	res, err := a.tryPromote(ctx, opts, func(line string) {
 		select {
 		case lines <- line:
 		default: // a slow reader of progress does not hold up a promotion
@@ -75,6 +76,27 @@ func (a adminAPI) promote(ctx context.Context, opts failover.PromoteOptions, emi
 		r.Epoch, r.Allowed = res.Epoch, true
 	}
 	return r, asAdmin(err)
+}
+
+// promoteAttempts bounds tryPromote.
+const promoteAttempts = 3
+
+// tryPromote promotes this node, again when it was refused by the answers to its fence: another node was promoted at the same time (FAULTS H7), or one that had answered
+// the survey was gone. The next survey sees what is left.
+func (a adminAPI) tryPromote(ctx context.Context, opts failover.PromoteOptions, progress func(string)) (failover.Result, error) {
+	for attempt := 1; ; attempt++ {
+		res, err := a.runner.Promote(ctx, opts, progress)
+		var refused *failover.RefusedError
+		if !errors.As(err, &refused) || refused.Phase != "fence" || attempt == promoteAttempts {
+			return res, err
+		}
+		progress(fmt.Sprintf("attempt %d: %v; trying again", attempt, err))
+		select {
+		case <-time.After(time.Duration(20+rand.IntN(100)) * time.Millisecond):
+		case <-ctx.Done():
+			return res, err
+		}
+	}
 }
 
 // Demote implements admin.Handler.

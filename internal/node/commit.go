@@ -31,12 +31,17 @@ func newCommit(kick func()) *commit {
 // lsn returns the highest LSN known to be committed.
 func (c *commit) lsn() wal.LSN { return wal.LSN(c.committed.Load()) }
 
-// start makes rule decide from now on.
-func (c *commit) start(rule *replicate.CommitRule) {
+// start makes rule decide from now on, if the epoch is still ours: epochRose persists a higher one before it calls stop, so asking under the lock leaves no
+// gap between the two.
+func (c *commit) start(rule *replicate.CommitRule, ours func() bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !ours() {
+		return false
+	}
 	c.mu.rule = rule
 	c.advanceLocked(rule.Committed())
+	return true
 }
 
 // stop ends the rule: from its return on nothing more is committed by this node's word (R3: a node persists a higher epoch, stops, and only

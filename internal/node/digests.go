@@ -18,6 +18,7 @@ type digests struct {
 	logger *slog.Logger
 
 	work chan kv.Mark
+	stop chan struct{} // capacity 1: give up the digest that is going on
 
 	mu struct {
 		sync.Mutex
@@ -31,7 +32,7 @@ type digests struct {
 const keptDigests = 16
 
 func newDigests(node string, rate int64, logger *slog.Logger) *digests {
-	d := &digests{node: node, rate: rate, logger: logger, work: make(chan kv.Mark, keptDigests)}
+	d := &digests{node: node, rate: rate, logger: logger, work: make(chan kv.Mark, keptDigests), stop: make(chan struct{}, 1)}
 	d.mu.results = make(map[string]admin.NodeDigest)
 	d.mu.changed = make(chan struct{})
 	return d
@@ -42,8 +43,7 @@ func (d *digests) marked(m kv.Mark) {
 	select {
 	case d.work <- m:
 	default:
-		m.Snapshot.Close()
-		d.keep(m.ID, admin.NodeDigest{Node: d.node, Position: m.Position, Error: "too many digests are waiting"})
+		d.giveUp(m, "too many digests are waiting")
 	}
 }
 
@@ -66,8 +66,42 @@ func (d *digests) run(ctx context.Context) error {
 	}
 }
 
+// cancel gives up what waits and what is going on: the state is about to be replaced.
+func (d *digests) cancel() {
+	for {
+		select {
+		case m := <-d.work:
+			d.giveUp(m, "the state is being replaced by a snapshot")
+			continue
+		case d.stop <- struct{}{}:
+		default:
+		}
+		return
+	}
+}
+
+func (d *digests) giveUp(m kv.Mark, why string) {
+	_ = m.Snapshot.Close() // nothing was read
+	d.keep(m.ID, admin.NodeDigest{Node: d.node, Position: m.Position, Error: why})
+}
+
 func (d *digests) digest(ctx context.Context, m kv.Mark) {
 	defer m.Snapshot.Close()
+	select {
+	case <-d.stop: // of an earlier install
+	default:
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watching := make(chan struct{})
+	defer close(watching)
+	go func() {
+		select {
+		case <-d.stop:
+			cancel()
+		case <-watching:
+		}
+	}()
 	r := admin.NodeDigest{Node: d.node, Position: m.Position}
 	sum, err := m.Snapshot.Digest(ctx, d.rate)
 	if err != nil {

@@ -77,9 +77,10 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, fatal 
 			err = errors.Join(err, g.closeDisk())
 		}
 	}()
-	for _, d := range []string{g.dir, g.path("diverged"), g.path("wal"), g.path("token")} {
-		if err := o.FS.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("create %s: %w", d, err)
+	for _, d := range []string{o.FS.PathJoin(o.Dir, "groups"), g.dir, g.path("diverged"), g.path("wal"), g.path("token")} {
+		// Always synced, not only when made: a crash may have come between making it and syncing its parent.
+		if err := makeDir(o.FS, d); err != nil {
+			return nil, err
 		}
 	}
 	if err := g.openFence(fresh); err != nil {
@@ -92,11 +93,11 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, fatal 
 	}
 	g.commit = newCommit(g.committedMoved)
 	g.commit.reset(g.knownCommitted())
-	g.seq = newSequencer(func() wal.LSN { return g.state.applied().LSN }, server.ReadOnly(g.fence.Epoch(), g.holder()))
+	g.seq = newSequencer(func() wal.LSN { return g.state.applied().LSN }, int64(o.QueueBytes), o.CommitTimeout, server.ReadOnly(g.fence.Epoch(), g.holder()))
 	delay := o.ApplyDelay
 	g.applier = newApplier(g.log, g.state, delay)
 	g.applier.limit, g.applier.applied = g.commit.lsn, g.advanced
-	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, every: o.Trim, logger: g.logger}
+	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, every: o.Trim, logger: g.logger}
 	g.peers = newPeers(mesh)
 	if err := g.tie(mesh); err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func (g *group) openFence(fresh bool) error {
 // the log's history.
 func (g *group) openState(id identity) error {
 	o := g.o
-	g.state = &state{options: kv.Options{
+	g.state = &state{drain: o.CommitTimeout, options: kv.Options{
 		FS: o.FS, Dir: g.path("state"), CacheBytes: o.CacheBytes, MemTableBytes: o.MemTableBytes, StallLimit: o.StallLimit,
 		OnFatal: func(err error) { g.fatal(fmt.Errorf("state: %w", err)) }, OnMark: g.digests.marked, Logger: g.logger,
 	}}
@@ -295,8 +296,11 @@ func (g *group) streamEnded(err error) {
 	if errors.As(err, &stale) && stale.Ours {
 		g.observe(nodeState{Epoch: stale.Epoch, Holder: stale.Holder})
 	}
-	if errors.Is(err, wal.ErrFailed) {
+	switch {
+	case errors.Is(err, wal.ErrFailed):
 		g.fatal(fmt.Errorf("log: %w", err))
+	case errors.Is(err, failover.ErrFailed):
+		g.fatal(fmt.Errorf("epoch file: %w", err))
 	}
 }
 
@@ -311,6 +315,8 @@ func (g *group) observe(s nodeState) {
 		// Two nodes were promoted at the same time. If this one lost and the other one really serves the epoch, it accepts a follower.
 		if g.holder() == g.o.Name && g.runner.Role() == failover.RoleStandby {
 			g.follower.follow(s.Holder)
+		} else if g.active() {
+			g.alarms.raise("epoch-conflict", fmt.Sprintf("epoch %d is held by %s as well as by this node: demote one of them", s.Epoch, s.Holder))
 		}
 	case errors.Is(err, failover.ErrFailed):
 		g.fatal(fmt.Errorf("epoch file: %w", err))
@@ -327,6 +333,7 @@ func (g *group) epochRose(e wal.Epoch, holder string) {
 		return
 	}
 	g.serving.Store(0)
+	g.open.Store(false) // before the broadcast of stop, for those who wait for acks
 	g.commit.stop()
 	g.shut(server.ReadOnly(e, holder))
 	g.sender.DropAll(fmt.Sprintf("epoch %d is held by %s", e, holder))
@@ -368,6 +375,7 @@ func (g *group) rewind(to wal.Position) (wal.Position, error) {
 // install replaces log and state by a received snapshot.
 func (g *group) install(_ context.Context, m snapshot.Manifest, dir string, known wal.LSN) error {
 	g.logger.Info("installing snapshot", "position", m.Position, "bytes", m.Bytes())
+	g.digests.cancel()    // they hold snapshots of the state
 	g.applier.step.Lock() // the applier rests until log and state fit together again
 	defer g.applier.step.Unlock()
 	if err := g.state.replace(dir, func(at wal.Position) error { return g.resetLog(at, known) }); err != nil {
@@ -394,6 +402,17 @@ func (g *group) newSnapshots() {
 		FS: g.o.FS, Dir: g.path("checkpoints"), Cluster: g.o.Cluster, Group: g.o.Group, Source: checkpointer{g.state},
 		LogStart: func() wal.LSN { return g.log.Start().LSN }, Logger: g.logger,
 	})
+}
+
+// needed is the first LSN that connected standbys need from the log, or will need after the snapshot that they are being seeded from.
+func (g *group) needed() (wal.LSN, bool) {
+	lsn, ok := g.sender.Needs()
+	g.snapshots.Lock()
+	defer g.snapshots.Unlock()
+	if at, kept := g.snapshots.m.Oldest(); kept && (!ok || at+1 < lsn) {
+		return at + 1, true
+	}
+	return lsn, ok
 }
 
 // AcquireID implements replicate.SnapshotSource.
@@ -439,7 +458,16 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	g.writer.Unlock()
 	rule := replicate.NewCommitRule(g.o.Name, start.Sync, g.commit.lsn(), end.LSN+1)
 	rule.Durable(g.log.Durable().LSN)
-	g.commit.start(rule)
+	ours := func() bool { return g.fence.Epoch() == start.Epoch && g.holder() == g.o.Name }
+	if !g.commit.start(rule, ours) {
+		return 0, fmt.Errorf("epoch %d: %w: epoch %d is held by %s", start.Epoch, failover.ErrFenced, g.fence.Epoch(), g.holder())
+	}
+	if end == (wal.Position{}) {
+		// The first epoch of a blank log: a crash between the record and this would leave a log that nobody counts. A blank one never counts (R11).
+		if err := g.setVoter(true); err != nil {
+			return 0, err
+		}
+	}
 	g.serving.Store(uint64(start.Epoch))
 	g.sender.SetSync(start.Sync)
 	lsn, err := w.Append(wal.KindEpochStart, payload)
@@ -448,7 +476,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	}
 	for {
 		changed := g.commit.wait()
-		if g.commit.lsn() >= lsn {
+		if g.commit.lsn() >= lsn && ours() {
 			return lsn, g.setVoter(true) // this log is the history now, whatever was in doubt
 		}
 		select {
@@ -486,7 +514,7 @@ func (g *group) closeDisk() error {
 			errs = append(errs, st.Flush())
 			g.state.release()
 		}
-		errs = append(errs, g.state.close())
+		errs = append(errs, g.state.shut())
 	}
 	if g.log != nil {
 		errs = append(errs, g.log.Close())

@@ -21,6 +21,7 @@ var _ failover.Host = host{}
 func (g *group) answer() failover.Answer {
 	a := g.fence.State().Answer(g.o.Name)
 	a.Incarnation = g.incarnation
+	a.Doubt = g.recovery.Doubt && !a.Voter
 	a.Role = g.runner.Role()
 	a.Position = g.log.Durable()
 	a.Committed = g.commit.lsn()
@@ -31,7 +32,7 @@ func (g *group) answer() failover.Answer {
 
 // Survey implements failover.Host.
 func (h host) Survey(ctx context.Context) []failover.Answer {
-	all := h.peers.survey(ctx, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	all := h.peers.survey(ctx, false, func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerSurvey, nil, &a)
 		return a, err
 	})
@@ -43,7 +44,7 @@ func (h host) StopFollowing(ctx context.Context) error { return h.follower.stop(
 
 // FencePeers implements failover.Host.
 func (h host) FencePeers(ctx context.Context, epoch wal.Epoch, candidate string, next wal.SyncSet) []failover.Answer {
-	all := h.peers.survey(ctx, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	all := h.peers.survey(ctx, true, func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerFence, fenceRequest{Epoch: epoch, Candidate: candidate, Sync: next}, &a)
 		return a, err
 	})
@@ -66,6 +67,7 @@ func (h host) FastForward(ctx context.Context, from string, to wal.Position, pro
 	for {
 		select {
 		case err := <-done:
+			h.streamEnded(err)
 			return err
 		case <-tick.C:
 			if at := h.log.Durable().LSN; at != last {
@@ -78,7 +80,6 @@ func (h host) FastForward(ctx context.Context, from string, to wal.Position, pro
 
 // StartEpoch implements failover.Host.
 func (h host) StartEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, error) {
-	h.applier.hurry(true)
 	return h.startEpoch(ctx, start)
 }
 
@@ -87,6 +88,7 @@ func (h host) Replay(ctx context.Context, progress func(string)) error {
 	h.applier.hurry(true)
 	target := h.commit.lsn()
 	from, began := h.state.applied().LSN, time.Now()
+	last := from
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	done := make(chan struct{})
@@ -99,6 +101,10 @@ func (h host) Replay(ctx context.Context, progress func(string)) error {
 			return fmt.Errorf("replayed to lsn %d of %d: %w", h.state.applied().LSN, target, context.Cause(ctx))
 		case <-tick.C:
 			at := h.state.applied().LSN
+			if at == last {
+				continue // progress extends the bound
+			}
+			last = at
 			rate := float64(at-from) / time.Since(began).Seconds()
 			progress(fmt.Sprintf("replay: lsn %d of %d, %.0f records/s", at, target, rate))
 		}
@@ -191,6 +197,9 @@ func (h host) StopWriter(ctx context.Context) error {
 
 // Follow implements failover.Host.
 func (h host) Follow(holder string, epoch wal.Epoch) {
+	if holder == "" {
+		holder = h.otherHolder() // an attempt that changed nothing: go on as before
+	}
 	h.applier.hurry(false)
 	h.seq.refuse(server.ReadOnly(epoch, holder))
 	h.follower.follow(holder)

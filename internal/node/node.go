@@ -48,8 +48,8 @@ func Open(o Options) (_ *Node, err error) {
 			err = errors.Join(err, n.lock.Close())
 		}
 	}()
-	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create data directory: %w", err)
+	if err := makeDir(o.FS, o.Dir); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	n.lock, err = o.FS.Lock(o.FS.PathJoin(o.Dir, "LOCK"))
 	if err != nil {
@@ -173,14 +173,16 @@ func (n *Node) parts() []part {
 	return parts
 }
 
+// running is a part at work.
+type running struct {
+	part
+	cancel context.CancelFunc
+	done   chan error
+}
+
 // Run works until ctx ends or something fails that only a restart can mend, then stops gracefully: clients are drained, the log and the state are
 // closed cleanly. It returns nil after a stop that was asked for.
 func (n *Node) Run(ctx context.Context) error {
-	type running struct {
-		part
-		cancel context.CancelFunc
-		done   chan error
-	}
 	var all []running
 	for _, p := range n.parts() {
 		pctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -200,6 +202,29 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-n.failed:
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.stop(all) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-n.failed:
+	}
+	// A disk that hangs would hang the stop too: leave with the reason, and let recovery do the rest (R10, R12).
+	late := time.NewTimer(n.o.StallLimit + failedStop)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%w (and the node could not be closed cleanly)", n.failure)
+	}
+}
+
+// failedStop is what a node that failed may take to close, beyond its stall limit.
+const failedStop = 3 * time.Second
+
+// stop ends everything in reverse.
+func (n *Node) stop(all []running) error {
 	n.stopClients()
 	var errs []error
 	for i := len(all) - 1; i >= 0; i-- {

@@ -75,7 +75,7 @@ type Options struct {
 	SegmentBytes  int64         // default: wal's
 	MaxFrameBytes uint32        // default: wal's
 	MemoryTail    int64         // bytes of log kept in memory for standbys; default: wal's
-	QueueBytes    int           // bytes of records that may wait for the log writer; default: wal's
+	QueueBytes    int           // bytes of records that may wait for the log writer, and that may be in the log uncommitted; default 64 MiB
 	LogBudget     int64         // bytes of log kept on disk; default 1 GiB
 	CacheBytes    int64         // block cache of the state; default: kv's
 	MemTableBytes int64         // default: kv's
@@ -100,6 +100,7 @@ func (o *Options) EnsureDefaults() {
 	def(&o.Sync.ShrinkAfter, 10*time.Second)
 	def(&o.Codec, wal.CodecS2)
 	def(&o.LogBudget, 1<<30)
+	def(&o.QueueBytes, wal.DefaultQueueBytes)
 	def(&o.StallLimit, 5*time.Second)
 	def(&o.Heartbeat, 100*time.Millisecond)
 	def(&o.Gossip, 200*time.Millisecond)

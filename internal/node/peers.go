@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"repld/failover"
@@ -155,30 +156,43 @@ func trimURL(err error) error {
 	}
 }
 
-// askTimeout is how long a promotion waits for a node that does not answer, in each of its two rounds of questions.
+// askTimeout is how long a promotion waits for a node that shows no sign of life, in each of its rounds of questions.
 const askTimeout = 500 * time.Millisecond
 
-// survey asks all peers the same question at once and waits for the answers or ctx; a peer that does not answer is reported as unreachable.
-func (p *peers) survey(ctx context.Context, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
+// survey asks all peers the same question at once. A peer that does not answer within askTimeout is given up, and reported as unreachable. With patient, a peer
+// that is alive but slow (its disk is) is waited for until ctx ends.
+func (p *peers) survey(ctx context.Context, patient bool, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
 	names := p.names()
-	answers := make(chan failover.Answer, len(names))
-	for _, name := range names {
-		go func() {
+	answers := make([]failover.Answer, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() {
+			ctx, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			late := time.AfterFunc(askTimeout, func() {
+				if !patient || !p.alive(ctx, name) {
+					cancel(fmt.Errorf("no answer within %s", askTimeout))
+				}
+			})
+			defer late.Stop()
 			a, err := ask(ctx, name)
 			if err != nil {
-				a = failover.Answer{Err: err.Error()}
+				a = failover.Answer{Err: fmt.Sprintf("%v", errors.Join(err, context.Cause(ctx)))}
 			}
 			a.Node, a.Reachable = name, err == nil
-			answers <- a
-		}()
+			answers[i] = a
+		})
 	}
-	all := make([]failover.Answer, 0, len(names))
-	for range names {
-		all = append(all, <-answers)
-	}
-	return all
+	all.Wait()
+	return answers
+}
+
+// alive asks a peer something that costs it no disk access.
+func (p *peers) alive(ctx context.Context, peer string) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var a failover.Answer
+	return p.call(ctx, peer, peerSurvey, nil, &a) == nil
 }
 
 // status asks a peer for its own row of the status table.

@@ -9,12 +9,14 @@ import (
 )
 
 // retention cuts the head of the log. The log keeps as much history as its budget allows: a standby that was away for a while then catches
-// up from the log instead of from a snapshot. Over the budget the oldest segments go, whoever still wants them: the disk never fills because of
-// a dead standby. What the state has not surely flushed is never cut, over the budget or not.
+// up from the log instead of from a snapshot. Over the budget the oldest segments go, except what a connected standby still needs or will need
+// after the snapshot that it is receiving, up to twice the budget; beyond that they go whoever wants them: the disk never fills because of a
+// standby. What the state has not surely flushed is never cut.
 type retention struct {
 	log    *wal.Log
 	state  *state
-	budget int64 // bytes
+	budget int64                  // bytes
+	needed func() (wal.LSN, bool) // the first LSN that standbys need, if any does
 	every  time.Duration
 	logger *slog.Logger
 }
@@ -39,7 +41,10 @@ func (r *retention) trim() error {
 	if r.log.Bytes() <= r.budget {
 		return nil
 	}
-	target := r.excess()
+	target := r.excess(r.budget)
+	if lsn, ok := r.needed(); ok && lsn <= target {
+		target = max(lsn-min(lsn, 1), r.excess(2*r.budget))
+	}
 	flushed, err := r.flushed(target)
 	if err != nil {
 		return err
@@ -51,10 +56,10 @@ func (r *retention) trim() error {
 	return err
 }
 
-// excess returns the last LSN of the segments that are over the budget.
-func (r *retention) excess() wal.LSN {
+// excess returns the last LSN of the segments that are over a budget.
+func (r *retention) excess(budget int64) wal.LSN {
 	var target wal.LSN
-	over := r.log.Bytes() - r.budget
+	over := r.log.Bytes() - budget
 	for _, s := range r.log.Segments() {
 		if over <= 0 {
 			break

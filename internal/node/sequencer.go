@@ -20,6 +20,8 @@ import (
 // Lock order: sequencer.mu before the log writer's; never held across I/O.
 type sequencer struct {
 	applied func() wal.LSN // what the state holds
+	limit   int64          // bytes of records that may be in the log and not yet applied
+	wait    time.Duration  // how long a submission waits for room
 	watches server.Watches
 	writer  atomic.Pointer[wal.Writer] // not nil while the gate is open or paused
 
@@ -28,14 +30,22 @@ type sequencer struct {
 		gate    gate
 		refusal error         // what a submission is told while the gate is closed
 		resumed chan struct{} // closed when a pause ends
-		writer  *wal.Writer   // not nil while the gate is open or paused
 		overlay *kv.Sequencer // effects in the log that are not applied yet
 		last    wal.LSN       // last record that was appended
+		flight  []inFlight    // submissions that are not applied, in LSN order
+		bytes   int64         // of their records
+		room    chan struct{} // closed and forgotten when bytes falls below limit; nil if nobody waits
 		sweeps  uint64        // clock of the waits: one each sweepEvery
 		waiting []waiter      // in LSN order
 		batch   sequence      // the one evaluation that is going on
 	}
 	done []waiter // scratch of finish; owned by the applier
+}
+
+// inFlight is what one submission wrote.
+type inFlight struct {
+	lsn   wal.LSN // its last record
+	bytes int64
 }
 
 type gate uint8
@@ -53,8 +63,8 @@ type waiter struct {
 	done  func(wal.LSN, error)
 }
 
-func newSequencer(applied func() wal.LSN, refusal error) *sequencer {
-	s := &sequencer{applied: applied}
+func newSequencer(applied func() wal.LSN, limit int64, wait time.Duration, refusal error) *sequencer {
+	s := &sequencer{applied: applied, limit: limit, wait: wait}
 	s.mu.refusal = refusal
 	s.mu.batch.s = s
 	return s
@@ -104,7 +114,9 @@ func (s *sequencer) stop(refusal error) *wal.Writer {
 	}
 	lost := s.mu.waiting
 	s.mu.gate, s.mu.overlay, s.mu.waiting = gateClosed, nil, nil
-	s.watches.Touch(nil, true)
+	s.mu.flight, s.mu.bytes = nil, 0
+	s.roomLocked()
+	s.watches.Invalidate()
 	s.mu.Unlock()
 	for _, l := range lost {
 		l.done(l.lsn, server.ErrUnknown)
@@ -134,8 +146,12 @@ func (s *sequencer) submit(ctx context.Context, fn func(server.Sequence) error, 
 	}
 	// s.mu is locked from here on.
 	b := &s.mu.batch
-	b.wrote, b.err = false, nil
+	b.wrote, b.err, b.bytes = false, nil, 0
 	err := fn(b)
+	if b.wrote {
+		s.mu.flight = append(s.mu.flight, inFlight{lsn: s.mu.last, bytes: b.bytes})
+		s.mu.bytes += b.bytes
+	}
 	if b.err != nil {
 		err = b.err
 	}
@@ -161,8 +177,14 @@ func (s *sequencer) admit(ctx context.Context) error {
 			}
 		}
 		s.mu.Lock()
-		if s.mu.gate == gateOpen {
+		if s.mu.gate == gateOpen && s.mu.bytes <= s.limit {
 			return nil
+		}
+		if s.mu.gate == gateOpen {
+			if err := s.awaitRoomLocked(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		refusal, resumed, paused := s.mu.refusal, s.mu.resumed, s.mu.gate == gatePaused
 		s.mu.Unlock()
@@ -174,6 +196,33 @@ func (s *sequencer) admit(ctx context.Context) error {
 		case <-ctx.Done():
 			return server.Errorf("TRYAGAIN", "writes are paused for a hand-over, nothing was written: %v", context.Cause(ctx))
 		}
+	}
+}
+
+// awaitRoomLocked waits until less is in flight: records that are in the log and not committed cannot be trimmed from it nor dropped from the overlay, so they must
+// not pile up while no standby acks (R12). It is called with s.mu locked and returns with it unlocked; an error refuses the submission, of which nothing is written.
+func (s *sequencer) awaitRoomLocked(ctx context.Context) error {
+	if s.mu.room == nil {
+		s.mu.room = make(chan struct{})
+	}
+	room, bytes := s.mu.room, s.mu.bytes
+	s.mu.Unlock()
+	late := time.NewTimer(s.wait)
+	defer late.Stop()
+	select {
+	case <-room:
+		return nil
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return server.Errorf("NOREPLICAS", "Not enough good replicas to write. (%d bytes of earlier writes are not committed yet; nothing was written)", bytes)
+}
+
+// roomLocked tells those who wait that there is room again.
+func (s *sequencer) roomLocked() {
+	if s.mu.room != nil && s.mu.bytes <= s.limit {
+		close(s.mu.room)
+		s.mu.room = nil
 	}
 }
 
@@ -195,6 +244,12 @@ func (s *sequencer) finish(lsn wal.LSN) {
 		n++
 	}
 	s.done = s.takeLocked(s.done, n)
+	f := 0
+	for ; f < len(s.mu.flight) && s.mu.flight[f].lsn <= lsn; f++ {
+		s.mu.bytes -= s.mu.flight[f].bytes
+	}
+	s.mu.flight = append(s.mu.flight[:0], s.mu.flight[f:]...)
+	s.roomLocked()
 	s.mu.Unlock()
 	for i := range s.done {
 		s.done[i].done(s.done[i].lsn, nil)
@@ -254,6 +309,7 @@ func (s *sequencer) mark(ctx context.Context, id string, done func(wal.LSN, erro
 type sequence struct {
 	s     *sequencer
 	wrote bool  // a record of this submission is in the log
+	bytes int64 // of its records
 	err   error // first failure to append; nothing more is written after it
 }
 
@@ -293,6 +349,7 @@ func (b *sequence) append(kind wal.Kind, payload []byte) (wal.LSN, error) {
 		panic(fmt.Sprintf("node: record got lsn %d after %d", lsn, b.s.mu.last))
 	}
 	b.s.mu.last, b.wrote = lsn, true
+	b.bytes += int64(len(payload))
 	return lsn, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -14,46 +16,84 @@ import (
 // errStateGone is what a reader meets while the state is being replaced or closed.
 var errStateGone = errors.New("state is closed")
 
+// errStateBusy says that readers did not leave in time for the state to be replaced.
+var errStateBusy = errors.New("state is still being read")
+
 // state holds the group's Pebble store, which a snapshot install replaces. Users hold it by acquire and release, so that it is
-// never closed under them.
+// never closed under them. While it is being replaced, new users are refused at once and those inside are waited for, within a bound (R12).
 type state struct {
 	options kv.Options
+	drain   time.Duration // how long replace and close wait for users
 
-	mu    sync.RWMutex // read-locked by users, locked by replace and close
-	store *kv.Store    // nil while closed
+	now atomic.Pointer[kv.Store] // for applied, which never waits; stays while the store is closed
+
+	mu struct {
+		sync.Mutex
+		store *kv.Store // nil while closed
+		users int
+		idle  chan struct{} // closed when users falls to 0; nil if nobody waits
+	}
 }
 
 // acquire returns the store; the caller calls release when it is done with all that it got from the store.
 func (s *state) acquire() (*kv.Store, error) {
-	s.mu.RLock()
-	if s.store == nil {
-		s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.store == nil {
 		return nil, errStateGone
 	}
-	return s.store, nil
+	s.mu.users++
+	return s.mu.store, nil
 }
 
-func (s *state) release() { s.mu.RUnlock() }
-
-// applied returns the applied position, zero while the state is closed.
-func (s *state) applied() wal.Position {
-	st, err := s.acquire()
-	if err != nil {
-		return wal.Position{}
+func (s *state) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.users--; s.mu.users == 0 && s.mu.idle != nil {
+		close(s.mu.idle)
+		s.mu.idle = nil
 	}
-	defer s.release()
-	return st.Applied()
+}
+
+// applied returns the applied position, without waiting for anything.
+func (s *state) applied() wal.Position {
+	if st := s.now.Load(); st != nil {
+		return st.Applied()
+	}
+	return wal.Position{}
+}
+
+// shut refuses new users, waits for those inside, and closes the store. It may be called again.
+func (s *state) shut() error {
+	s.mu.Lock()
+	st := s.mu.store
+	s.mu.store = nil
+	var idle chan struct{}
+	if s.mu.users > 0 {
+		if s.mu.idle == nil {
+			s.mu.idle = make(chan struct{})
+		}
+		idle = s.mu.idle
+	}
+	s.mu.Unlock()
+	if idle != nil {
+		late := time.NewTimer(s.drain)
+		defer late.Stop()
+		select {
+		case <-idle:
+		case <-late.C:
+			return errStateBusy
+		}
+	}
+	if st == nil {
+		return nil
+	}
+	return st.Close()
 }
 
 // open opens the store, finishing an install that a crash interrupted: between closing the state and here, incoming is either complete
 // under its final name or not there at all. prepare is called with the position of the new state before the old one is removed.
 func (s *state) open(incoming string, prepare func(wal.Position) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.openLocked(incoming, prepare)
-}
-
-func (s *state) openLocked(incoming string, prepare func(wal.Position) error) error {
 	fs := s.options.FS
 	if exists(fs, incoming) {
 		at, err := kv.ReadPosition(fs, incoming)
@@ -77,38 +117,39 @@ func (s *state) openLocked(incoming string, prepare func(wal.Position) error) er
 	if err != nil {
 		return fmt.Errorf("open state %s: %w", s.options.Dir, err)
 	}
-	s.store = st
+	s.now.Store(st)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.store = st
 	return nil
 }
 
 // replace closes the store, lets prepare make the log fit the complete snapshot in incoming, and opens that in its place. Each step can be
 // repeated by open after a crash: the presence of incoming alone says that the install is to be finished.
 func (s *state) replace(incoming string, prepare func(wal.Position) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.store != nil {
-		if err := s.store.Close(); err != nil {
-			return fmt.Errorf("close state: %w", err)
-		}
-		s.store = nil
+	if err := s.shut(); err != nil {
+		return fmt.Errorf("close state: %w", err)
 	}
-	return s.openLocked(incoming, prepare)
-}
-
-func (s *state) close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.store == nil {
-		return nil
-	}
-	err := s.store.Close()
-	s.store = nil
-	return err
+	return s.open(incoming, prepare)
 }
 
 func exists(fs vfs.FS, path string) bool {
 	_, err := fs.Stat(path)
 	return err == nil
+}
+
+// makeDir creates path and what is missing above it, and makes each durable in its parent (FAULTS D21): files below it are acked only once their whole path is.
+func makeDir(fs vfs.FS, path string) error {
+	parent := fs.PathDir(path)
+	if parent != path && parent != "." && !exists(fs, parent) {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(path, 0o700); err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	return syncDir(fs, parent)
 }
 
 func syncDir(fs vfs.FS, dir string) error {

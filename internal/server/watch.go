@@ -69,6 +69,15 @@ func (t *Watches) Remove(w *Watcher) {
 	t.any.Store(int64(len(t.mu.all)))
 }
 
+// Invalidate makes every watcher dirty: the node stops being active, and what others write meanwhile is not seen here.
+func (t *Watches) Invalidate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for w := range t.mu.all {
+		w.dirty.Store(true)
+	}
+}
+
 // Touch makes the watchers of key dirty; with all, those of every key that existed.
 func (t *Watches) Touch(key []byte, all bool) {
 	if t.any.Load() == 0 {

@@ -106,7 +106,31 @@ func start(t testing.TB, spec Spec, make func(*Node) runner) *Cluster {
 		n.runner = make(n)
 		n.Start()
 	}
+	c.WaitMeshed()
 	return c
+}
+
+// WaitMeshed waits until every node reaches every other one.
+func (c *Cluster) WaitMeshed() {
+	c.t.Helper()
+	for _, n := range c.Nodes() {
+		Until(c.t, 20*time.Second, func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			a := n.Admin()
+			defer a.Close()
+			s, err := a.Status(ctx, false)
+			if err != nil {
+				return err
+			}
+			for _, row := range s.Nodes {
+				if row.Error != "" {
+					return fmt.Errorf("%s does not reach %s: %s", n.Name, row.Node, row.Error)
+				}
+			}
+			return nil
+		})
+	}
 }
 
 func (c *Cluster) close() {
