@@ -2,6 +2,7 @@ package server
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -53,7 +54,8 @@ func cmdFunctionList(c *call) error {
 		case c.is(i, "libraryname") && i+1 < len(c.args):
 			i++
 		default:
-			return c.fail("ERR Unknown argument " + cString(c.args[i]))
+			// Redis does not trim this text, as it does others: line ends become spaces.
+			return c.fail("ERR Unknown argument " + strings.NewReplacer("\r", " ", "\n", " ").Replace(cString(c.args[i])))
 		}
 	}
 	return cmdEmptyArray(c)
