@@ -21,8 +21,8 @@ demo: build ## three real nodes, a killed and a frozen active, nothing lost: und
 test: ## all tests (the comparison with redis-server is skipped where there is none, unless CI=true)
 	go test -timeout 10m ./...
 
-race: ## all tests with the race detector
-	go test -race -timeout 15m ./...
+race: ## all tests with the race detector, the long ones shortened
+	go test -race -short -timeout 15m ./...
 
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi

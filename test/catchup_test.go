@@ -37,7 +37,7 @@ func TestCatchUp(t *testing.T) {
 	})
 	t.Run("million-behind", func(t *testing.T) {
 		b.Stop()
-		behind := fill(t, a, 1_000_000)
+		behind := fill(t, a, many(1_000_000))
 		b.Start()
 		before := writers.Acked()
 		began := time.Now()
@@ -61,7 +61,7 @@ func TestCatchUpBySnapshot(t *testing.T) {
 	b.WaitCaughtUp(a, 30*time.Second)
 	writers := cluster.StartWriters(t, c, 16, a)
 	b.Stop()
-	at := fill(t, a, 300_000)
+	at := fill(t, a, many(300_000))
 	cluster.Until(t, 30*time.Second, func() error {
 		s, err := a.Status()
 		if err != nil {
@@ -82,6 +82,14 @@ func TestCatchUpBySnapshot(t *testing.T) {
 	writers.Check(a)
 	c.Node("c").WaitCaughtUp(a, 60*time.Second)
 	a.Verify()
+}
+
+// many is how much of something a test makes; less with -short.
+func many(n int) int {
+	if testing.Short() {
+		return n / 3
+	}
+	return n
 }
 
 // fill writes records through one pipelined connection and returns how many.

@@ -44,14 +44,15 @@ func (p *inProcess) start() error {
 		return errors.Join(err, clients.Close(), x.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel, p.done = cancel, make(chan error, 1)
+	done := make(chan error, 1)
+	p.cancel, p.done = cancel, done
 	web := &http.Server{Handler: x.Handler()}
 	go func() { _ = web.Serve(adm) }()
 	go func() { _ = x.ServeClients(clients, false) }()
 	go func() {
 		err := x.Run(ctx)
-		p.done <- errors.Join(err, web.Close(), out.Close())
-		close(p.done)
+		done <- errors.Join(err, web.Close(), out.Close())
+		close(done)
 	}()
 	return nil
 }
