@@ -168,7 +168,7 @@ func (q *inquiry) planNext() {
 		}
 	}
 	if n < next.K {
-		q.hard = append(q.hard, fmt.Sprintf("nothing could be committed: sync is %s, and %d of them answer; bring one back or promote with a lower sync", next, n))
+		q.hard = append(q.hard, fmt.Sprintf("nothing could be committed: sync is %s, and %d of them answer; bring one back, or promote with a lower sync (--sync)", next, n))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -168,10 +169,31 @@ func TestDivergedSuffix(t *testing.T) {
 		if n, err := b.Redis().Exists(ctx, "lost:0", "lost:1", "lost:2").Result(); err != nil || n != 3 {
 			t.Fatalf("no suffix was saved and the records are not in the new history either: %d of 3 exist, %v, %+v", n, err, s)
 		}
-	} else if saved[0].Records == 0 || saved[0].Reason == "" {
-		t.Fatalf("saved suffix says too little: %+v", saved[0])
+	} else {
+		if saved[0].Records == 0 || saved[0].Reason == "" {
+			t.Fatalf("saved suffix says too little: %+v", saved[0])
+		}
+		exportSuffix(t, a, saved[0].Name)
 	}
 	b.Verify()
+}
+
+// exportSuffix lists and exports a saved suffix with the real replctl.
+func exportSuffix(t *testing.T, n *cluster.Node, name string) {
+	t.Helper()
+	replctl := func(args ...string) string {
+		out, err := exec.Command(cluster.Binary(t, "replctl"), append([]string{"--socket", n.AdminSocket()}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("replctl %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	if out := replctl("diverged", "list"); !strings.Contains(out, name) {
+		t.Errorf("replctl diverged list does not name %s:\n%s", name, out)
+	}
+	if out := replctl("diverged", "export", name); !strings.Contains(out, "lost:") {
+		t.Errorf("replctl diverged export does not show the lost writes:\n%s", out)
+	}
 }
 
 // TestSwitchover hands over under 16 writers, several times and in a circle: no acked write is lost and nobody is told that an outcome is unknown.

@@ -57,6 +57,9 @@ func (a adminAPI) promote(ctx context.Context, opts failover.PromoteOptions, emi
 		}
 	}()
 	previous, applied := a.fence.Epoch(), a.state.applied().LSN
+	if behind := a.log.Durable().LSN - min(applied, a.log.Durable().LSN); behind > 0 {
+		lines <- fmt.Sprintf("%d records of this node's log are to be replayed, about %.1f s at %.0f records/s", behind, float64(behind)/a.applier.rate(), a.applier.rate())
+	}
 	res, err := a.tryPromote(ctx, opts, func(line string) {
 		select {
 		case lines <- line:
@@ -105,6 +108,13 @@ func (a adminAPI) Demote(ctx context.Context, req admin.DemoteRequest, emit func
 		req.Node = ""
 		_, err := a.forward(ctx, other, admin.PathDemote, req, emit)
 		return err
+	}
+	if a.runner.Role() == failover.RoleStandby {
+		text := fmt.Sprintf("node %s is not active, nothing was changed", a.o.Name)
+		if active := a.otherHolder(); active != "" {
+			text += fmt.Sprintf("; epoch %d is held by %s", a.fence.Epoch(), active)
+		}
+		return &admin.Error{Code: admin.CodeNoActive, Message: text}
 	}
 	return asAdmin(a.runner.Demote(ctx, req.Reason))
 }

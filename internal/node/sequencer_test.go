@@ -45,7 +45,9 @@ func TestWatchEndsWithEpoch(t *testing.T) {
 func TestUncommittedIsBounded(t *testing.T) {
 	t.Parallel()
 	const limit, size = 256 << 10, 48 << 10
-	c := newCluster(t, 1, func(_ string, o *Options) { o.QueueBytes, o.CommitTimeout, o.Codec = limit, 150*time.Millisecond, wal.CodecNone }, "a", "b")
+	c := newCluster(t, 1, func(_ string, o *Options) {
+		o.QueueBytes, o.CommitTimeout, o.Codec = limit, 150*time.Millisecond, wal.CodecNone
+	}, "a", "b")
 	c.start()
 	c.promote("a")
 	c.settled("a")
