@@ -17,22 +17,29 @@ type digests struct {
 	rate   int64 // bytes per second, 0 = unlimited
 	logger *slog.Logger
 
-	work chan kv.Mark
-	stop chan struct{} // capacity 1: give up the digest that is going on
+	work chan waitingMark
 
 	mu struct {
 		sync.Mutex
-		order   []string
-		results map[string]admin.NodeDigest
-		changed chan struct{} // closed and replaced with each result
+		installs uint64             // calls of cancel
+		stop     context.CancelFunc // ends the latest digest, if it is still going on
+		order    []string
+		results  map[string]admin.NodeDigest
+		changed  chan struct{} // closed and replaced with each result
 	}
+}
+
+// waitingMark is a mark of the state before install number installs+1.
+type waitingMark struct {
+	kv.Mark
+	installs uint64
 }
 
 // keptDigests bounds what is remembered; a mark that finds the queue full is answered with an error, never waited for.
 const keptDigests = 16
 
 func newDigests(node string, rate int64, logger *slog.Logger) *digests {
-	d := &digests{node: node, rate: rate, logger: logger, work: make(chan kv.Mark, keptDigests), stop: make(chan struct{}, 1)}
+	d := &digests{node: node, rate: rate, logger: logger, work: make(chan waitingMark, keptDigests)}
 	d.mu.results = make(map[string]admin.NodeDigest)
 	d.mu.changed = make(chan struct{})
 	return d
@@ -40,8 +47,11 @@ func newDigests(node string, rate int64, logger *slog.Logger) *digests {
 
 // marked is kv's OnMark: it must not block the applier.
 func (d *digests) marked(m kv.Mark) {
+	d.mu.Lock()
+	w := waitingMark{m, d.mu.installs}
+	d.mu.Unlock()
 	select {
-	case d.work <- m:
+	case d.work <- w:
 	default:
 		d.giveUp(m, "too many digests are waiting")
 	}
@@ -66,18 +76,36 @@ func (d *digests) run(ctx context.Context) error {
 	}
 }
 
-// cancel gives up what waits and what is going on: the state is about to be replaced.
+// replaced is what a mark is answered with whose state is gone.
+const replaced = "the state is being replaced by a snapshot"
+
+// cancel gives up what waits and what is going on: the state is about to be replaced. The caller sees to it that no marks come meanwhile.
 func (d *digests) cancel() {
+	d.mu.Lock()
+	d.mu.installs++
+	if d.mu.stop != nil {
+		d.mu.stop()
+	}
+	d.mu.Unlock()
 	for {
 		select {
-		case m := <-d.work:
-			d.giveUp(m, "the state is being replaced by a snapshot")
-			continue
-		case d.stop <- struct{}{}:
+		case w := <-d.work:
+			d.giveUp(w.Mark, replaced)
 		default:
+			return
 		}
-		return
 	}
+}
+
+// begin notes the digest that is going on, unless its state is being replaced since it was taken from the queue.
+func (d *digests) begin(w waitingMark, stop context.CancelFunc) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if w.installs != d.mu.installs {
+		return false
+	}
+	d.mu.stop = stop
+	return true
 }
 
 func (d *digests) giveUp(m kv.Mark, why string) {
@@ -85,23 +113,14 @@ func (d *digests) giveUp(m kv.Mark, why string) {
 	d.keep(m.ID, admin.NodeDigest{Node: d.node, Position: m.Position, Error: why})
 }
 
-func (d *digests) digest(ctx context.Context, m kv.Mark) {
+func (d *digests) digest(ctx context.Context, m waitingMark) {
 	defer m.Snapshot.Close()
-	select {
-	case <-d.stop: // of an earlier install
-	default:
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watching := make(chan struct{})
-	defer close(watching)
-	go func() {
-		select {
-		case <-d.stop:
-			cancel()
-		case <-watching:
-		}
-	}()
+	if !d.begin(m, cancel) {
+		d.giveUp(m.Mark, replaced)
+		return
+	}
 	r := admin.NodeDigest{Node: d.node, Position: m.Position}
 	sum, err := m.Snapshot.Digest(ctx, d.rate)
 	if err != nil {

@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,71 +166,6 @@ func (s *sequencer) submit(ctx context.Context, fn func(server.Sequence) error, 
 	done(last, err)
 }
 
-// admit returns with s.mu locked and the gate open, or with an error and s.mu unlocked.
-func (s *sequencer) admit(ctx context.Context) error {
-	for {
-		if w := s.writer.Load(); w != nil {
-			if err := w.Admit(ctx); err != nil {
-				return notAdmitted(ctx, err)
-			}
-		}
-		s.mu.Lock()
-		if s.mu.gate == gateOpen && s.mu.bytes <= s.limit {
-			return nil
-		}
-		if s.mu.gate == gateOpen {
-			if err := s.awaitRoomLocked(ctx); err != nil {
-				return err
-			}
-			continue
-		}
-		refusal, resumed, paused := s.mu.refusal, s.mu.resumed, s.mu.gate == gatePaused
-		s.mu.Unlock()
-		if !paused {
-			return refusal
-		}
-		select {
-		case <-resumed:
-		case <-ctx.Done():
-			return server.Errorf("TRYAGAIN", "writes are paused for a hand-over, nothing was written: %v", context.Cause(ctx))
-		}
-	}
-}
-
-// awaitRoomLocked waits until less is in flight: records that are in the log and not committed cannot be trimmed from it nor dropped from the overlay, so they must
-// not pile up while no standby acks (R12). It is called with s.mu locked and returns with it unlocked; an error refuses the submission, of which nothing is written.
-func (s *sequencer) awaitRoomLocked(ctx context.Context) error {
-	if s.mu.room == nil {
-		s.mu.room = make(chan struct{})
-	}
-	room, bytes := s.mu.room, s.mu.bytes
-	s.mu.Unlock()
-	late := time.NewTimer(s.wait)
-	defer late.Stop()
-	select {
-	case <-room:
-		return nil
-	case <-late.C:
-	case <-ctx.Done():
-	}
-	return server.Errorf("NOREPLICAS", "Not enough good replicas to write. (%d bytes of earlier writes are not committed yet; nothing was written)", bytes)
-}
-
-// roomLocked tells those who wait that there is room again.
-func (s *sequencer) roomLocked() {
-	if s.mu.room != nil && s.mu.bytes <= s.limit {
-		close(s.mu.room)
-		s.mu.room = nil
-	}
-}
-
-func notAdmitted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return server.Errorf("TRYAGAIN", "the log's queue is full, nothing was written: %v", context.Cause(ctx))
-	}
-	return server.Errorf("MASTERDOWN", "the log takes no records: %v", err)
-}
-
 // finish drops what is applied from the overlay and answers the submissions up to lsn. Only the applier calls it.
 func (s *sequencer) finish(lsn wal.LSN) {
 	s.mu.Lock()
@@ -304,54 +237,3 @@ func (s *sequencer) mark(ctx context.Context, id string, done func(wal.LSN, erro
 		return err
 	}, done)
 }
-
-// sequence is the server.Sequence of the evaluation that holds the sequencer lock.
-type sequence struct {
-	s     *sequencer
-	wrote bool  // a record of this submission is in the log
-	bytes int64 // of its records
-	err   error // first failure to append; nothing more is written after it
-}
-
-// Record implements server.Sequence: one atomic record.
-func (b *sequence) Record(now time.Time, fn func(*kv.Txn) error) error {
-	if b.err != nil {
-		return b.err
-	}
-	t := b.s.mu.overlay.Begin(now)
-	if err := fn(t); err != nil {
-		t.Abort()
-		return err
-	}
-	effects := t.Effects()
-	if effects == nil {
-		t.Abort()
-		return nil
-	}
-	lsn, err := b.append(wal.KindEffects, effects)
-	if err != nil {
-		t.Abort()
-		return err
-	}
-	t.Commit(lsn)
-	return nil
-}
-
-func (b *sequence) append(kind wal.Kind, payload []byte) (wal.LSN, error) {
-	lsn, err := b.s.writer.Load().Append(kind, payload)
-	switch {
-	case errors.Is(err, wal.ErrTooLarge):
-		return 0, server.Errorf("ERR", "%v", err)
-	case err != nil:
-		b.err = server.Errorf("MASTERDOWN", "the log takes no records: %v", err)
-		return 0, b.err
-	case lsn != b.s.mu.last+1:
-		panic(fmt.Sprintf("node: record got lsn %d after %d", lsn, b.s.mu.last))
-	}
-	b.s.mu.last, b.wrote = lsn, true
-	b.bytes += int64(len(payload))
-	return lsn, nil
-}
-
-// Watch implements server.Sequence.
-func (b *sequence) Watch(keys [][]byte, w *server.Watcher) { b.s.watches.Add(keys, w) }

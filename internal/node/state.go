@@ -30,6 +30,7 @@ type state struct {
 	mu struct {
 		sync.Mutex
 		store *kv.Store // nil while closed
+		left  *kv.Store // refuses users and is not closed yet, because some did not leave in time
 		users int
 		idle  chan struct{} // closed when users falls to 0; nil if nobody waits
 	}
@@ -63,11 +64,13 @@ func (s *state) applied() wal.Position {
 	return wal.Position{}
 }
 
-// shut refuses new users, waits for those inside, and closes the store. It may be called again.
+// shut refuses new users, waits for those inside, and closes the store. It may be called again: after errStateBusy it waits again.
 func (s *state) shut() error {
 	s.mu.Lock()
-	st := s.mu.store
-	s.mu.store = nil
+	if s.mu.store != nil {
+		s.mu.store, s.mu.left = nil, s.mu.store
+	}
+	st := s.mu.left
 	var idle chan struct{}
 	if s.mu.users > 0 {
 		if s.mu.idle == nil {
@@ -88,7 +91,13 @@ func (s *state) shut() error {
 	if st == nil {
 		return nil
 	}
-	return st.Close()
+	if err := st.Close(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.left = nil
+	return nil
 }
 
 // open opens the store, finishing an install that a crash interrupted: between closing the state and here, incoming is either complete

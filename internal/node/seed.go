@@ -1,0 +1,81 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"repld/snapshot"
+	"repld/wal"
+)
+
+// rewind is called before the tail of the log is cut: nothing above to is applied from now on.
+func (g *group) rewind(to wal.Position) (wal.Position, error) {
+	g.commit.rewind(to.LSN)
+	g.applier.step.Lock() // a step that is going on ends
+	defer g.applier.step.Unlock()
+	return g.state.applied(), nil
+}
+
+// install replaces log and state by a received snapshot.
+func (g *group) install(_ context.Context, m snapshot.Manifest, dir string, known wal.LSN) error {
+	g.logger.Info("installing snapshot", "position", m.Position, "bytes", m.Bytes())
+	g.applier.step.Lock() // the applier rests until log and state fit together again
+	defer g.applier.step.Unlock()
+	g.digests.cancel() // they hold snapshots of the state
+	if err := g.state.replace(dir, func(at wal.Position) error { return g.resetLog(at, known) }); err != nil {
+		err = fmt.Errorf("install snapshot at %s: %w", m.Position, err)
+		g.fatal(err) // the state is closed; opening the node again finishes the install
+		return err
+	}
+	g.commit.reset(m.Position.LSN)
+	g.newSnapshots()
+	g.applier.kick()
+	return nil
+}
+
+// newSnapshots forgets the checkpoints of the state: a replaced state has another history.
+func (g *group) newSnapshots() {
+	g.snapshots.Lock()
+	defer g.snapshots.Unlock()
+	if g.snapshots.m != nil {
+		if err := g.snapshots.m.Close(); err != nil {
+			g.logger.Warn("checkpoints not removed", "error", err)
+		}
+	}
+	g.snapshots.m = snapshot.NewManager(snapshot.ManagerOptions{
+		FS: g.o.FS, Dir: g.path("checkpoints"), Cluster: g.o.Cluster, Group: g.o.Group, Source: checkpointer{g.state},
+		LogStart: func() wal.LSN { return g.log.Start().LSN }, Logger: g.logger,
+	})
+}
+
+// needed is the first LSN that connected standbys need from the log, or will need after the snapshot that they are being seeded from.
+func (g *group) needed() (wal.LSN, bool) {
+	lsn, ok := g.sender.Needs()
+	g.snapshots.Lock()
+	defer g.snapshots.Unlock()
+	if at, kept := g.snapshots.m.Oldest(); kept && (!ok || at+1 < lsn) {
+		return at + 1, true
+	}
+	return lsn, ok
+}
+
+// AcquireID implements replicate.SnapshotSource.
+func (g *group) AcquireID(ctx context.Context, id string) (*snapshot.Snapshot, error) {
+	g.snapshots.Lock()
+	m := g.snapshots.m
+	g.snapshots.Unlock()
+	return m.AcquireID(ctx, id)
+}
+
+// checkpointer is the snapshot.Source of a state that may be replaced.
+type checkpointer struct{ state *state }
+
+// Checkpoint implements snapshot.Source.
+func (c checkpointer) Checkpoint(dir string) (wal.Position, error) {
+	st, err := c.state.acquire()
+	if err != nil {
+		return wal.Position{}, err
+	}
+	defer c.state.release()
+	return st.Checkpoint(dir)
+}
