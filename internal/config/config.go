@@ -105,7 +105,7 @@ type Log struct {
 type WAL struct {
 	Codec       string `key:"codec" default:"s2" oneof:"s2 zstd none" doc:"compression of frames, on disk and on the wire"`
 	SegmentSize Size   `key:"segment_size" default:"64MiB" doc:"size of one log file"`
-	Retain      Size   `key:"retain" default:"4GiB" doc:"most log kept for a standby that is behind; beyond it the standby is seeded anew"`
+	Retain      Size   `key:"retain" default:"1GiB" doc:"history kept in the log; a standby that is further behind is seeded anew"`
 	MemoryTail  Size   `key:"memory_tail" default:"32MiB" doc:"newest log kept in memory for the standbys' streams"`
 }
 

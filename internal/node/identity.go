@@ -35,19 +35,19 @@ const (
 // errIdentity: the directory belongs to another node or cluster, or its identity cannot be read.
 var errIdentity = errors.New("identity")
 
-// openIdentity reads the identity of a data directory, or writes one when fresh says that the directory is new.
+func identityPath(fs vfs.FS, dir string) string { return fs.PathJoin(dir, "identity") }
+
+// openIdentity reads the identity of a data directory. When the directory is fresh it makes one up, which the caller writes once the epoch file is durable: a crash
+// before leaves a directory that is still fresh, one after a node that knows its promises (R3, R11).
 func openIdentity(fs vfs.FS, dir, cluster, node string, now time.Time) (id identity, fresh bool, err error) {
-	path := fs.PathJoin(dir, "identity")
+	path := identityPath(fs, dir)
 	f, err := fs.Open(path)
 	if err != nil && exists(fs, path) {
 		return identity{}, false, fmt.Errorf("open %s: %w", path, err)
 	}
 	if err != nil {
 		id, err = newIdentity(cluster, node, now)
-		if err != nil {
-			return identity{}, false, err
-		}
-		return id, true, writeIdentity(fs, dir, path, id)
+		return id, true, err
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, 2*identitySlot))
@@ -67,7 +67,7 @@ func openIdentity(fs vfs.FS, dir, cluster, node string, now time.Time) (id ident
 
 // CheckIdentity reads the identity file of a data directory, changing nothing, and says whose it is. Both copies must be whole.
 func CheckIdentity(fs vfs.FS, dir string) (string, error) {
-	path := fs.PathJoin(dir, "identity")
+	path := identityPath(fs, dir)
 	f, err := fs.Open(path)
 	if err != nil {
 		return "", err
@@ -144,7 +144,8 @@ func decodeIdentity(raw []byte) (identity, error) {
 }
 
 // writeIdentity makes the file durable under its name, whole or not at all.
-func writeIdentity(fs vfs.FS, dir, path string, id identity) error {
+func writeIdentity(fs vfs.FS, dir string, id identity) error {
+	path := identityPath(fs, dir)
 	raw, err := encodeIdentity(id)
 	if err != nil {
 		return err

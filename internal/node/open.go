@@ -33,6 +33,11 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, fatal 
 	if err := g.openFence(fresh); err != nil {
 		return nil, err
 	}
+	if fresh {
+		if err := writeIdentity(o.FS, o.Dir, id); err != nil {
+			return nil, err
+		}
+	}
 	g.guard = newPauseGuard(o.PauseLimit)
 	g.digests = newDigests(o.Name, o.DigestRate, g.logger)
 	if err := g.openState(id); err != nil {

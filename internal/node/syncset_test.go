@@ -123,7 +123,10 @@ func TestShrink(t *testing.T) {
 	c.nodes["a"].mustSet("again")
 	c.settled("a")
 	c.stop("a")
-	c.promote("b") // alone it has all that was acked: sync is 1 of [b]
+	none := 0
+	if _, err := c.nodes["b"].promote(admin.PromoteRequest{Sync: &none}); err != nil {
+		t.Fatalf("b has all that was acked, as sync is 1 of [b]: %v", err)
+	}
 	if got := c.nodes["b"].get("alone") + c.nodes["b"].get("again"); got != "aloneagain" {
 		t.Fatalf("b has %q", got)
 	}

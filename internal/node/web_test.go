@@ -77,6 +77,9 @@ func TestIdentity(t *testing.T) {
 	if err != nil || !fresh {
 		t.Fatalf("fresh %t, %v", fresh, err)
 	}
+	if err := writeIdentity(fs, "d", id); err != nil {
+		t.Fatal(err)
+	}
 	raw, err := encodeIdentity(id)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,180 @@
+package coresim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// Time is simulated time in microseconds.
+type Time int64
+
+const (
+	us = Time(1)
+	ms = 1000 * us
+	sc = 1000 * ms
+)
+
+// Config is everything that a run depends on.
+type Config struct {
+	Seed     uint64
+	Nodes    int  // data nodes, 1 to 4
+	K        int  // acks that a commit needs
+	Shared   bool // one token store for all nodes
+	Shrink   bool // the sync set is made smaller when members do not ack
+	Lagged   int  // node that applies late, -1 none
+	Slow     bool // disks take up to 30 ms instead of 3
+	Loss     int  // messages lost, in 1000
+	Patience int  // bounds of the role machine, as 1/n of production's
+	Length   Time // of the phase with faults
+	Events   []Event
+	Mutant   Mutant
+}
+
+// String is the option set in one line.
+func (c Config) String() string {
+	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, shrink %v, lagged %d, slow disks %v, loss %d/1000, bounds 1/%d, %d events, mutant %q",
+		c.Seed, c.Nodes, c.K, c.Shared, c.Shrink, c.Lagged, c.Slow, c.Loss, c.Patience, len(c.Events), c.Mutant)
+}
+
+// Kind is what an Event does.
+type Kind string
+
+// Faults, and what persons do.
+const (
+	Crash      Kind = "crash"       // node loses power and is started again after For; what was not synced is lost as Arg says
+	CrashWrite Kind = "crash-write" // power fails at the Arg-th operation on its epoch file
+	FailSync   Kind = "fail-sync"   // the next sync of its log fails (R10)
+	Pause      Kind = "pause"       // the process stands still for For
+	Cut        Kind = "cut"         // node hears nothing from peer for For; Arg 1: nor peer from node
+	Isolate    Kind = "isolate"     // node is cut off from all others, and Arg 1: from the token store, for For
+	CutStore   Kind = "cut-store"   // node does not reach the shared token store for For
+	Noise      Kind = "noise"       // 1 of 8 messages is lost for For
+	Rot        Kind = "rot"         // crash, and the last frame of the log is damaged (R8)
+	Wipe       Kind = "wipe"        // crash, and the disk is lost (R11)
+	Copy       Kind = "copy"        // a copy of the node's disk is made
+	OldCopy    Kind = "old-copy"    // crash, and the disk is set back to the last copy
+	Trim       Kind = "trim"        // the log is cut at its beginning, whoever needs it
+	Promote    Kind = "promote"     // Arg: 0, or 1 + the k that the person names
+	Twice      Kind = "promote-two" // node and peer, at once
+	Force      Kind = "force"       // promote with consent to data loss; Arg as for promote
+	Switchover Kind = "switchover"  // from whoever is active to node
+	Demote     Kind = "demote"      // whoever is active
+)
+
+// Event is one fault or one word of a person. Each stands for itself, so that any subset of them is a valid run.
+type Event struct {
+	At   Time
+	Kind Kind
+	Node int
+	Peer int
+	For  Time
+	Arg  int
+}
+
+// String is the event in a few words.
+func (e Event) String() string {
+	return fmt.Sprintf("%9.3f ms %s node %s peer %s for %d ms arg %d", float64(e.At)/float64(ms), e.Kind, name(e.Node), name(e.Peer), e.For/ms, e.Arg)
+}
+
+func name(i int) string { return string(rune('a' + i)) }
+
+// Draw makes the configuration of a seed.
+func Draw(seed uint64) Config {
+	r := rand.New(rand.NewPCG(seed, 0xc0))
+	c := Config{Seed: seed, Nodes: 1 + r.IntN(16), Lagged: -1, Shared: r.IntN(2) == 0, Slow: r.IntN(5) == 0, Patience: 1 + r.IntN(12)}
+	switch { // three nodes are what most have
+	case c.Nodes > 10:
+		c.Nodes = 3
+	case c.Nodes > 6:
+		c.Nodes = 4
+	case c.Nodes > 2:
+		c.Nodes = 2 + c.Nodes%2
+	}
+	c.K = min(r.IntN(4), c.Nodes-1)
+	if c.K == 0 && c.Nodes > 1 && r.IntN(3) > 0 {
+		c.K = 1
+	}
+	c.Shrink = c.Shared && r.IntN(3) == 0
+	if r.IntN(4) == 0 {
+		c.Lagged = r.IntN(c.Nodes)
+	}
+	if r.IntN(2) == 0 {
+		c.Loss = r.IntN(30)
+	}
+	c.Length = 4*sc + Time(r.IntN(12))*sc
+	c.Events = draw(r, c)
+	return c
+}
+
+// weights says how often each kind comes; the rare ones only in some seeds, so that most are held to the strictest rules.
+func weights(r *rand.Rand, c Config) []Kind {
+	var all []Kind
+	add := func(n int, k Kind) {
+		for range n {
+			all = append(all, k)
+		}
+	}
+	some := func(of, n int, k Kind) {
+		if r.IntN(of) == 0 {
+			add(n, k)
+		}
+	}
+	add(8, Crash)
+	some(2, 5, CrashWrite)
+	some(3, 3, FailSync)
+	some(2, 6, Pause)
+	add(12, Promote)
+	some(4, 2, Demote)
+	some(3, 4, Trim)
+	if c.Nodes > 1 {
+		some(2, 8, Cut)
+		some(2, 8, Isolate)
+		some(3, 3, Noise)
+		add(4, Twice)
+		add(5, Switchover)
+		some(6, 3, Rot)
+		some(4, 3, Wipe)
+		some(8, 2, Force)
+		if r.IntN(10) == 0 {
+			add(3, Copy)
+			add(2, OldCopy)
+		}
+	}
+	if c.Shared {
+		some(3, 5, CutStore)
+	}
+	return all
+}
+
+func draw(r *rand.Rand, c Config) []Event {
+	kinds := weights(r, c)
+	pace := 40 + r.IntN(400) // mean distance in ms
+	var out []Event
+	for at := sc + Time(r.IntN(pace))*ms; at < c.Length; at += Time(1+r.IntN(2*pace)) * ms {
+		e := Event{At: at + Time(r.IntN(1000)), Kind: kinds[r.IntN(len(kinds))], Node: r.IntN(c.Nodes)}
+		e.Peer = (e.Node + 1 + r.IntN(max(1, c.Nodes-1))) % c.Nodes
+		e.For = Time(20+r.IntN(1500)) * ms
+		switch e.Kind {
+		case CrashWrite:
+			e.Arg = 1 + r.IntN(4)
+		case Promote, Force:
+			if r.IntN(6) == 0 || e.Kind == Force {
+				e.Arg = 1 + r.IntN(c.K+1)
+			}
+		default:
+			e.Arg = r.IntN(3)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// list writes events one a line.
+func list(events []Event) string {
+	var b strings.Builder
+	for _, e := range events {
+		b.WriteString("  " + e.String() + "\n")
+	}
+	return b.String()
+}

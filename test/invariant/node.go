@@ -1,0 +1,74 @@
+package invariant
+
+import "repld/wal"
+
+// Applied says that node's state, which was at from, took in frames (R7).
+func (c *Checker) Applied(node string, from wal.Position, frames []Frame) {
+	for _, f := range frames {
+		if f.Prev != from.Hash || f.First != from.LSN+1 {
+			c.Fail("R7", "%s applied LSN %d to %d to a state at %v", node, f.First, f.End.LSN, from)
+		}
+		from = f.End
+		if yes, _ := c.has(f.End); !yes && !c.givenUp[f.End.Hash] {
+			c.Fail("R7", "%s applied %v, committed is %v", node, f.End, c.End())
+		}
+	}
+}
+
+// Answered says that node, in its incarnation, answered somebody under epoch, held by holder (R3).
+func (c *Checker) Answered(node string, incarnation uint64, epoch wal.Epoch, holder string) {
+	if p := c.promises[node]; p.incarnation == incarnation && p.epoch > epoch {
+		c.Fail("R3", "%s answered under epoch %d of %s after epoch %d of %s", node, epoch, holder, p.epoch, p.holder)
+	}
+	c.promises[node] = promise{incarnation, epoch, holder}
+}
+
+// Restarted says which epoch node obeys after a restart (R3).
+func (c *Checker) Restarted(node string, incarnation uint64, epoch wal.Epoch, holder string) {
+	p := c.promises[node]
+	if p.incarnation != incarnation {
+		return
+	}
+	if epoch < p.epoch || epoch == p.epoch && holder != p.holder {
+		c.Fail("R3", "%s obeys epoch %d of %q after a restart, and answered under epoch %d of %s before it", node, epoch, holder, p.epoch, p.holder)
+	}
+}
+
+// Replaced says that node's disk was set back to an older copy of itself: what it promised since is not held against it.
+func (c *Checker) Replaced(node string) { delete(c.promises, node) }
+
+// Wiped says that node's disk was lost (R11). It owes all that was committed by then.
+func (c *Checker) Wiped(node string) { c.debts[node] = c.End() }
+
+// Counted says that node's durable log was counted, by a promotion without consent or for a commit (R11).
+func (c *Checker) Counted(node, why string, log History) {
+	owed, ok := c.debts[node]
+	if !ok {
+		return
+	}
+	at, err := log.PositionAt(owed.LSN)
+	if err == nil && at != owed && !c.givenUp[owed.Hash] {
+		c.Fail("R11", "%s was wiped when %v was committed, and is counted for %s with %v there", node, owed, why, at)
+	}
+	delete(c.debts, node)
+}
+
+// Removed says that node cut frames from its log, and how many of them it saved aside (R9).
+func (c *Checker) Removed(node string, cut []Frame, saved int) {
+	for i, f := range cut {
+		yes, _ := c.has(f.End)
+		switch {
+		case yes && i >= len(cut)-saved:
+			c.Fail("R9", "%s cut %v, which is committed", node, f.End)
+		case !yes && i < len(cut)-saved && !c.givenUp[f.End.Hash]:
+			c.Fail("R9", "%s removed %v, which is not committed, without saving it", node, f.End)
+		}
+	}
+}
+
+// Vouched says that node acked LSN acked when its log was really durable up to durable (R1, R10).
+func (c *Checker) Vouched(node string, epoch wal.Epoch, acked, durable wal.LSN) {
+	if acked > durable {
+		c.Fail("R1", "%s acked LSN %d in epoch %d with its log durable up to %d", node, acked, epoch, durable)
+	}
+}
