@@ -23,7 +23,7 @@ func (a *app) divergedCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diverged",
 		Short: "List and export log that the history does not contain",
-		Long: `When a node rejoins after a take-over, records that only it had are not part of the new history. They were never
+		Long: `When a node rejoins after a take-over, records that only it had are not part of the new history. They were
 never acknowledged, unless a person consented to data loss; they are set aside before the log is cut, for a look.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

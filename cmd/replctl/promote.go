@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -201,8 +202,15 @@ func lossText(w io.Writer, out admin.PromoteResult) {
 	}
 }
 
+// aboutSync reports whether a reason can be met by a lower k.
+func aboutSync(reason string) bool { return strings.Contains(reason, "--sync") }
+
 func refusalText(w io.Writer, verb string, out admin.PromoteResult, err error) {
-	fmt.Fprintf(w, "%s refused, nothing was changed: %v\n", verb, err)
+	if len(out.Reasons) == 0 {
+		fmt.Fprintf(w, "%s refused, nothing was changed: %v\n", verb, err)
+	} else {
+		fmt.Fprintf(w, "%s refused, nothing was changed:\n", verb)
+	}
 	for _, r := range out.Reasons {
 		fmt.Fprintf(w, "  - %s\n", r)
 	}
@@ -213,9 +221,12 @@ func refusalText(w io.Writer, verb string, out admin.PromoteResult, err error) {
 	if len(out.Missing) > 0 {
 		fmt.Fprintln(w, "  - start or reconnect what is missing, then try again")
 	}
-	if verb == "promote" {
+	if slices.ContainsFunc(out.Reasons, aboutSync) {
+		fmt.Fprintln(w, "  - or let the new epoch promise fewer copies: replctl promote NODE --sync N")
+	}
+	if verb == "promote" && !(len(out.Reasons) > 0 && aboutSync(out.Reasons[0])) {
 		fmt.Fprintln(w, "  - see what would be lost: replctl promote NODE --allow-data-loss --plan; then decide without --plan")
-	} else {
+	} else if verb != "promote" {
 		fmt.Fprintln(w, "  - see replctl status; if the active is dead use replctl promote")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,9 @@ func statusTable(w io.Writer, st admin.ClusterStatus) {
 	for _, text := range alarms(st) {
 		fmt.Fprintf(w, "ALARM %s\n", text)
 	}
+	for _, text := range notes(st) {
+		fmt.Fprintf(w, "note: %s\n", text)
+	}
 }
 
 func statusRow(st admin.ClusterStatus, n admin.NodeStatus) []string {
@@ -155,11 +159,19 @@ func alarms(st admin.ClusterStatus) []string {
 		for _, text := range n.Alarms {
 			out = append(out, n.Node+": "+text)
 		}
-		if n.Degraded != "" {
-			out = append(out, n.Node+": degraded: "+n.Degraded)
+		if n.Degraded != "" && !slices.Contains(n.Alarms, n.Degraded) {
+			out = append(out, n.Node+": "+n.Degraded)
 		}
+	}
+	return out
+}
+
+// notes are worth a look, and no reason to worry.
+func notes(st admin.ClusterStatus) []string {
+	var out []string
+	for _, n := range st.Nodes {
 		if n.Diverged > 0 {
-			out = append(out, fmt.Sprintf("%s: %s set aside that the history does not contain, see: replctl diverged list", n.Node, plural(uint64(n.Diverged), "piece")+" of log"))
+			out = append(out, fmt.Sprintf("%s: %s set aside that the history does not contain; ask that node: replctl diverged list", n.Node, plural(uint64(n.Diverged), "piece")+" of log"))
 		}
 	}
 	return out

@@ -128,9 +128,17 @@ func work[R any](s *service, detach bool, do func(ctx context.Context, req R, em
 		}
 		events := newEventWriter(w)
 		end, err := do(ctx, req, events.emit)
-		s.logger.Info("admin request done", "path", r.URL.Path, "request", fmt.Sprintf("%+v", req), "err", err)
+		s.logger.Info("admin request done", "path", r.URL.Path, "request", requestText(req), "err", err)
 		events.finish(end, err)
 	}
+}
+
+func requestText(req any) string {
+	text, err := json.Marshal(req)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 func allow(w http.ResponseWriter, r *http.Request, method string) bool {

@@ -36,6 +36,9 @@ func (a adminAPI) Promote(ctx context.Context, req admin.PromoteRequest, emit fu
 	if k := req.Sync; k != nil && (*k < 0 || *k > len(a.o.syncMembers())) {
 		return admin.PromoteResult{}, &admin.Error{Code: admin.CodeUsage, Message: fmt.Sprintf("sync %d: the sync set has %d members", *k, len(a.o.syncMembers()))}
 	}
+	if req.Reason == "" {
+		req.Reason = "by hand"
+	}
 	opts := failover.PromoteOptions{Reason: req.Reason, AllowDataLoss: req.AllowDataLoss, Bootstrap: req.Bootstrap, K: req.Sync}
 	if req.Plan {
 		p, err := a.runner.Plan(ctx, opts)
@@ -77,6 +80,7 @@ func (a adminAPI) promote(ctx context.Context, opts failover.PromoteOptions, emi
 	r.Replay = uint64(max(res.Plan.Target.LSN, applied) - applied)
 	if err == nil {
 		r.Epoch, r.Allowed = res.Epoch, true
+		r.ReplaySec = time.Duration(a.replayTook.Load()).Seconds()
 	}
 	return r, asAdmin(err)
 }

@@ -65,7 +65,7 @@ func (b *backend) readable() error {
 		return nil
 	}
 	if !b.o.StandbyReads {
-		return server.MasterDown()
+		return server.Errorf("MASTERDOWN", "This node is a standby that serves no reads (standby_reads is off). (epoch %d, active %s)", b.fence.Epoch(), b.otherHolder())
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (b *backend) Unwatch(w *server.Watcher) { b.seq.watches.Remove(w) }
 func (b *backend) WaitAcked(ctx context.Context, lsn wal.LSN, standbys int) int {
 	for {
 		changed := b.commit.wait()
-		n := b.commit.ackedBy(lsn)
+		n := b.ackedBy(lsn)
 		if n >= standbys || !b.active() {
 			return n
 		}
@@ -95,6 +95,17 @@ func (b *backend) WaitAcked(ctx context.Context, lsn wal.LSN, standbys int) int 
 			return n
 		}
 	}
+}
+
+// ackedBy counts the connected standbys that hold lsn durably.
+func (b *backend) ackedBy(lsn wal.LSN) int {
+	n := 0
+	for _, s := range b.sender.Standbys() {
+		if s.Purpose == replicate.Follow && s.Counts && s.Durable >= lsn {
+			n++
+		}
+	}
+	return n
 }
 
 // Switchover implements server.Backend.
@@ -110,7 +121,7 @@ func (b *backend) Status() server.Status {
 		Cluster: b.o.Cluster, Group: b.o.Group, Node: b.o.Name, Incarnation: b.incarnation, Version: b.o.Version,
 		Role: server.RoleStandby, Mode: string(b.o.Mode), Epoch: st.Epoch(), Active: b.holder(),
 		Durable: b.log.Durable().LSN, Committed: b.commit.lsn(), Applied: b.state.applied().LSN, Sync: st.Sync(),
-		ReadsAllowed: b.o.StandbyReads, LogBytes: b.log.Bytes(),
+		ReadsAllowed: b.o.StandbyReads, LogBytes: b.log.Bytes(), DiskBytes: b.onDisk.Load(), ExpiredKeys: b.expired.Load(),
 	}
 	if b.active() {
 		s.Role = server.RoleActive

@@ -110,12 +110,6 @@ func (c *commit) wait() <-chan struct{} {
 	return c.mu.changed
 }
 
-// ackedBy returns how many standbys hold lsn durably, 0 when this node does not decide.
-func (c *commit) ackedBy(lsn wal.LSN) (n int) {
-	c.inspect(func(r *replicate.CommitRule) { n = r.AckedBy(lsn) })
-	return n
-}
-
 func (c *commit) advanceLocked(lsn wal.LSN) {
 	if uint64(lsn) > c.committed.Load() {
 		c.committed.Store(uint64(lsn))

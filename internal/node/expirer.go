@@ -56,6 +56,7 @@ func (g *group) expireSome(ctx context.Context) (n int) {
 			g.logger.Debug("expired keys not deleted", "error", err)
 			return 0
 		}
+		g.expired.Add(uint64(n))
 		return n
 	case <-ctx.Done():
 		return 0

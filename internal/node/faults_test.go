@@ -46,12 +46,9 @@ func (f *fault) lift() {
 	}
 }
 
-func isSync(op errorfs.Op) bool {
-	return op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData
-}
-
 // A disk that hangs or is full ends Run with the reason, within a bound, and what was acked is there when the node is started again (R1, R10, R12; FAULTS D5, D16, D17).
 func TestDiskFault(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		err   error

@@ -43,9 +43,13 @@ type group struct {
 	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none
 	open    atomic.Bool   // clients may write
 	marks   atomic.Uint64 // numbers digest marks
-	started time.Time
-	clients func() int    // connections now; set once by Open
-	met     chan struct{} // capacity 1: a session with a peer came up
+	expired atomic.Uint64 // keys deleted by expiry
+	onDisk  atomic.Int64  // bytes of the state, as of the last trimming round
+
+	replayTook atomic.Int64 // nanoseconds, of the newest promotion
+	started    time.Time
+	clients    func() int    // connections now; set once by Open
+	met        chan struct{} // capacity 1: a session with a peer came up
 
 	confirming sync.Mutex // one confirm at a time
 

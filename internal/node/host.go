@@ -96,6 +96,7 @@ func (h host) Replay(ctx context.Context, progress func(string)) error {
 	for {
 		select {
 		case <-done:
+			h.replayTook.Store(int64(time.Since(began)))
 			return nil
 		case <-ctx.Done():
 			return fmt.Errorf("replayed to lsn %d of %d: %w", h.state.applied().LSN, target, context.Cause(ctx))

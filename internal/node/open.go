@@ -49,7 +49,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, fatal 
 	delay := o.ApplyDelay
 	g.applier = newApplier(g.log, g.state, delay)
 	g.applier.limit, g.applier.applied = g.commit.lsn, g.advanced
-	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, every: o.Trim, logger: g.logger}
+	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
 	g.peers = newPeers(mesh)
 	if err := g.tie(mesh); err != nil {
 		return nil, err

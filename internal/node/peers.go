@@ -69,6 +69,9 @@ type markAnswer struct {
 	LSN wal.LSN `json:"lsn"`
 }
 
+// errUnreached says that there is no connection to a node.
+var errUnreached = errors.New("not connected to node")
+
 // peerError is an error that a peer answered with.
 type peerError struct {
 	Peer    string `json:"-"`
@@ -117,6 +120,9 @@ func (p *peers) call(ctx context.Context, peer, path string, in, out any) error 
 		return err
 	}
 	resp, err := p.http.Do(req)
+	if errors.Is(err, replicate.ErrNotConnected) {
+		return fmt.Errorf("%w: %s", errUnreached, peer)
+	}
 	if err != nil {
 		return fmt.Errorf("call node %s: %w", peer, trimURL(err))
 	}

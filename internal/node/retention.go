@@ -13,12 +13,13 @@ import (
 // after the snapshot that it is receiving, up to twice the budget; beyond that they go whoever wants them: the disk never fills because of a
 // standby. What the state has not surely flushed is never cut.
 type retention struct {
-	log    *wal.Log
-	state  *state
-	budget int64                  // bytes
-	needed func() (wal.LSN, bool) // the first LSN that standbys need, if any does
-	every  time.Duration
-	logger *slog.Logger
+	log      *wal.Log
+	state    *state
+	budget   int64                  // bytes
+	needed   func() (wal.LSN, bool) // the first LSN that standbys need, if any does
+	every    time.Duration
+	measured func(stateBytes int64)
+	logger   *slog.Logger
 }
 
 // run trims until ctx ends.
@@ -38,6 +39,10 @@ func (r *retention) run(ctx context.Context) error {
 }
 
 func (r *retention) trim() error {
+	if st, err := r.state.acquire(); err == nil {
+		r.measured(int64(st.Metrics().DiskBytes))
+		r.state.release()
+	}
 	if r.log.Bytes() <= r.budget {
 		return nil
 	}

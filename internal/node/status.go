@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,6 +114,7 @@ func (g *group) clusterStatus(ctx context.Context, local bool) admin.ClusterStat
 		}
 		all.Wait()
 		c.Nodes = append(c.Nodes, rows...)
+		slices.SortFunc(c.Nodes, func(a, b admin.NodeStatus) int { return strings.Compare(a.Node, b.Node) })
 	}
 	summarize(&c)
 	return c
@@ -137,11 +139,8 @@ func summarize(c *admin.ClusterStatus) {
 		}
 	}
 	for _, n := range c.Nodes {
-		for _, a := range n.Alarms {
-			c.Alarms = append(c.Alarms, n.Node+": "+a)
-		}
 		if n.Error != "" {
-			c.Alarms = append(c.Alarms, fmt.Sprintf("%s: does not answer: %s", n.Node, n.Error))
+			c.Alarms = append(c.Alarms, fmt.Sprintf("%s: does not answer", n.Node))
 		}
 	}
 	if c.Active == "" {
@@ -183,7 +182,7 @@ func atRisk(c admin.ClusterStatus) admin.AtRisk {
 	case c.Active == "":
 		r.Statement = "there is no active; as far as the answering nodes know, " + strings.Join(r.Lossless, ", ") + " has every acked write"
 	case voters == 0:
-		r.Statement = "everything: no standby has a log that counts"
+		r.Statement = "that cannot be told: no standby that answers has a log that counts"
 	case c.Sync.K == 0:
 		r.Statement = fmt.Sprintf("acked writes that no standby has yet (now %d): sync is 0, so an ack promises one disk only", r.Records)
 	case !enough:

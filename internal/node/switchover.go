@@ -3,10 +3,12 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"repld/internal/admin"
 	"repld/replicate"
+	"repld/wal"
 )
 
 // switchover hands the group over to another node with this node's help: new writes wait, what is in flight is committed and reaches the target, the target
@@ -28,6 +30,7 @@ func (g *group) switchover(ctx context.Context, to, reason string, emit func(adm
 	if err != nil {
 		return r, fmt.Errorf("switchover to %s: %w (node %s is %s)", r.Node, err, g.o.Name, g.runner.Role())
 	}
+	r.Sync = g.fence.State().Sync()
 	r.Epoch, r.Millis = epoch, float64(time.Since(began).Microseconds())/1000
 	say("%s is active in epoch %d", r.Node, epoch)
 	return r, nil
@@ -67,13 +70,26 @@ func (g *group) switchoverPlan(to string) (admin.PromoteResult, error) {
 	}
 	end := g.log.End()
 	r := admin.PromoteResult{
-		Node: to, Allowed: true, Plan: true, Epoch: g.fence.Epoch() + 1, Previous: g.fence.Epoch(), From: end, Source: g.o.Name, Sync: g.fence.State().Sync(),
+		Node: to, Allowed: true, Plan: true, Epoch: g.fence.Epoch() + 1, Previous: g.fence.Epoch(), From: end, Source: g.o.Name, Sync: g.syncWithout(to),
 	}
+	for name, s := range streams {
+		if s.Counts {
+			r.Have = append(r.Have, name)
+		}
+	}
+	slices.Sort(r.Have)
 	if s.Applied < end.LSN {
 		r.Replay = uint64(end.LSN - s.Applied)
 		r.ReplaySec = float64(r.Replay) / g.applier.rate()
 	}
 	return r, nil
+}
+
+// syncWithout is the sync set that an epoch of node will start with, as far as it is configured like this one.
+func (g *group) syncWithout(node string) wal.SyncSet {
+	members := slices.DeleteFunc(g.nodes(), func(n string) bool { return n == node })
+	slices.Sort(members)
+	return wal.SyncSet{Members: members, K: g.o.Sync.K}
 }
 
 // bestStandby is the one that counts and has applied most, so that a hot standby goes before a lagged one.
