@@ -124,6 +124,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	}
 	g.serving.Store(uint64(start.Epoch))
 	g.sender.SetSync(start.Sync)
+	go g.askEpochs(ctx, askTimeout) // those who granted the epoch may follow now
 	lsn, err := w.Append(wal.KindEpochStart, payload)
 	if err != nil {
 		return 0, err

@@ -60,6 +60,9 @@ func fail(w http.ResponseWriter, status int, err error) {
 // exchange takes note of a peer's epoch and tells it ours.
 func (g *group) exchange(_ context.Context, theirs nodeState) (nodeState, error) {
 	g.observe(theirs)
+	if theirs.Holder == g.follower.target() && !g.receiver.Status().Running {
+		g.follower.kick() // it may be ready to serve now
+	}
 	return g.epochState(), nil
 }
 
