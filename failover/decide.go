@@ -114,7 +114,11 @@ func (q *inquiry) planEpoch() {
 	}
 	if q.Fenced == 0 {
 		q.plan.Epoch = seen + 1
-		if !q.Shared && (q.AllowDataLoss || q.rivals()) {
+		switch {
+		case q.Shared:
+		case q.AllowDataLoss:
+			q.plan.Epoch = q.ownEpoch(seen + consentGap)
+		case q.rivals():
 			q.plan.Epoch = q.ownEpoch(seen)
 		}
 		return
@@ -129,6 +133,10 @@ func (q *inquiry) planEpoch() {
 		}
 	}
 }
+
+// consentGap is how many epochs a promotion with consent to data loss leaves free. Those whom it could not ask go on from the epoch they know, one by one, and
+// would come to its number without it: then one epoch had two holders, neither of whom is fenced by the other (R2).
+const consentGap = 1000
 
 // rivals reports whether two nodes were granted the newest epoch: they were promoted at the same time, and may be again.
 func (q *inquiry) rivals() bool {

@@ -272,6 +272,10 @@ func TestDecideOwnEpochs(t *testing.T) {
 	if b, c := consent("b"), consent("c"); b == c || b < 2 || c < 2 {
 		t.Fatalf("with consent b takes epoch %d and c epoch %d", b, c)
 	}
+	// a and c, who do not know that b was promoted with consent, go on one by one: epochs 2, 3, 4, … must not be b's.
+	if b := consent("b"); b < 100 {
+		t.Fatalf("with consent b takes epoch %d, which others reach soon", b)
+	}
 	again := func(candidate string) wal.Epoch {
 		s := silence(three(1), "a")
 		rivals(&s)

@@ -87,7 +87,7 @@ func TestPaceBound(t *testing.T) {
 		time.Sleep(400*time.Millisecond - 1)
 		synctest.Wait()
 		durableAt(t, l, 1, began, time.Second-1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		durableAt(t, l, 2, began, time.Second)
 		time.Sleep(2 * time.Second)

@@ -1,6 +1,10 @@
 package faultfs
 
-import "maps"
+import (
+	"bytes"
+	"maps"
+	"slices"
+)
 
 // Trace returns the operations that changed the disk, in order. Each of their indexes is a crash point, and so is the clock's Now.
 func (d *Disk) Trace() []Op {
@@ -36,13 +40,17 @@ func (e *effect) void(n int) bool { return e.gone > 0 && e.gone < n }
 
 // Crash returns what is on the disk when the power fails just before operation n, and the policy says what became of what was not synced. The new disk
 // has a clock and a trace of its own; all it holds is durable. The life recorded here may go on.
-func (d *Disk) Crash(n int, p Policy) *Disk {
+func (d *Disk) Crash(n int, p Policy) *Disk { return d.CrashOn(&Clock{}, n, p) }
+
+// CrashOn is Crash for one of several disks of a clock that lose their power at one moment: the new disks have one clock, too.
+func (d *Disk) CrashOn(clock *Clock, n int, p Policy) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := &copier{to: map[*inode]*inode{}}
 	root := c.of(d.mu.root)
 	decide := p.decide()
 	fates := make([]fate, 0, len(d.mu.effects))
+	broken := map[*inode]bool{}
 	open := 0
 	for i := range d.mu.effects {
 		e := &d.mu.effects[i]
@@ -51,7 +59,7 @@ func (d *Disk) Crash(n int, p Policy) *Disk {
 		}
 		f := kept
 		if e.unsynced(n) {
-			f = decide(open, e)
+			f = p.inOrder(e, decide(open, e), broken)
 			open++
 		}
 		fates = append(fates, f)
@@ -67,7 +75,7 @@ func (d *Disk) Crash(n int, p Policy) *Disk {
 			}
 		}
 	}
-	disk := NewDisk()
+	disk := NewDiskOn(clock)
 	disk.mu.root = root
 	for _, n := range c.to {
 		if n.settle(); !n.dir && n.links > 0 {
@@ -75,6 +83,40 @@ func (d *Disk) Crash(n int, p Policy) *Disk {
 		}
 	}
 	return disk
+}
+
+// Copy returns a disk with the same history, on which another life can go on.
+func (d *Disk) Copy() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := NewDisk()
+	c.clock.n.Store(int64(d.clock.Now()))
+	to := map[*inode]*inode{}
+	var of func(n *inode) *inode
+	of = func(n *inode) *inode {
+		if n == nil || to[n] != nil {
+			return to[n]
+		}
+		m := &inode{dir: n.dir, base: n.base, data: bytes.Clone(n.data), links: n.links, writes: slices.Clone(n.writes), synced: slices.Clone(n.synced)}
+		to[n] = m
+		if n.dir {
+			m.names, m.begin = map[string]*inode{}, map[string]*inode{}
+		}
+		for name, child := range n.names {
+			m.names[name] = of(child)
+		}
+		for name, child := range n.begin {
+			m.begin[name] = of(child)
+		}
+		return m
+	}
+	c.mu.root, c.mu.used, c.mu.capacity = of(d.mu.root), d.mu.used, d.mu.capacity
+	c.mu.effects = slices.Clone(d.mu.effects)
+	for i := range c.mu.effects {
+		e := &c.mu.effects[i]
+		e.node, e.from, e.to = of(e.node), of(e.from), of(e.to)
+	}
+	return c
 }
 
 // copier makes the inodes of a new disk out of those of an old one.

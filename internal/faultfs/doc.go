@@ -14,8 +14,8 @@
 // What Disk assumes of a disk is the least that POSIX promises:
 //
 //   - A write is durable once its file was synced after it, a name once its directory was; a rename once both of its directories were.
-//   - Until then each may be lost or kept by itself, in any order; a write may also be kept in part (any prefix, or any of its 512-byte sectors),
-//     or leave zeros. A rename happens or does not: never half.
+//   - Until then each may be lost or kept by itself, in any order; a write may also be kept in part (any of its 512-byte sectors; any prefix, if the
+//     policy is Torn), or leave zeros. A rename happens or does not: never half.
 //   - RemoveAll is many removals, each of which may be lost.
 //
 // Why not vfs.MemFS and its CrashClone, which the tests of the log use: it cannot keep an unsynced removal or rename (the old name always comes

@@ -3,6 +3,7 @@ package faultfs
 import (
 	"fmt"
 	"math/rand/v2"
+	"path"
 )
 
 // sector is what a disk writes whole or not at all, bytes.
@@ -10,12 +11,42 @@ const sector = 512
 
 // Policy says what becomes of what was not synced when the power fails.
 type Policy struct {
-	name   string
-	decide func() func(i int, e *effect) fate // a fresh decider a crash; i counts the unsynced
+	name    string
+	decide  func() func(i int, e *effect) fate // a fresh decider a crash; i counts the unsynced
+	ordered func(dir string) bool              // directories whose names are lost in order; nil = none
 }
 
 // String names the policy so that it can be found again: its seed and numbers are in it.
 func (p Policy) String() string { return p.name }
+
+// InOrder returns the policy with this change: in the directories that match says, a name change is lost together with all later ones there, as file
+// systems with a journal do. Pebble relies on that: it gives the manifest and the marker that names it their names under one sync.
+func (p Policy) InOrder(match func(dir string) bool) Policy {
+	p.ordered = match
+	return p
+}
+
+// inOrder makes fates of name changes follow from those of earlier ones.
+func (p Policy) inOrder(e *effect, f fate, broken map[*inode]bool) fate {
+	if p.ordered == nil || e.Kind == OpWrite {
+		return f
+	}
+	dirs := []*inode{e.from}
+	paths := []string{path.Dir(e.Path)}
+	switch e.Kind {
+	case OpRename:
+		dirs, paths = append(dirs, e.to), append(paths, path.Dir(e.To))
+	case OpLink:
+		paths = []string{path.Dir(e.To)}
+	}
+	for i, dir := range dirs {
+		f.keep = f.keep && !(broken[dir] && p.ordered(paths[i]))
+	}
+	for _, dir := range dirs {
+		broken[dir] = broken[dir] || !f.keep
+	}
+	return f
+}
 
 // fate is what happens to one unsynced change.
 type fate struct {
@@ -31,7 +62,7 @@ var (
 )
 
 func simple(name string, f func(i int) fate) Policy {
-	return Policy{name, func() func(int, *effect) fate { return func(i int, _ *effect) fate { return f(i) } }}
+	return Policy{name: name, decide: func() func(int, *effect) fate { return func(i int, _ *effect) fate { return f(i) } }}
 }
 
 // Nothing keeps nothing that was not synced.
@@ -70,9 +101,10 @@ func Torn(i, bytes int) Policy {
 	})
 }
 
-// Random keeps each unsynced change by chance; of the writes, some only in part: up to a byte, or some of their sectors, or as zeros.
+// Random keeps each unsynced change by chance; of the writes, some only in part: the first or some of
+// their sectors, or the file's new length with zeros. A sector is kept whole or not at all, as disks do; Torn knows no sectors.
 func Random(seed uint64) Policy {
-	return Policy{fmt.Sprintf("random %d", seed), func() func(int, *effect) fate {
+	return Policy{name: fmt.Sprintf("random %d", seed), decide: func() func(int, *effect) fate {
 		rng := rand.New(rand.NewPCG(seed, 0xfa17))
 		share := []int{20, 50, 80, 95}[rng.IntN(4)] // in hundred
 		return func(_ int, e *effect) fate {
@@ -81,8 +113,9 @@ func Random(seed uint64) Policy {
 				return fate{keep: keep, prefix: -1}
 			}
 			switch rng.IntN(6) {
-			case 0:
-				return fate{keep: true, prefix: rng.IntN(len(e.data) + 1)}
+			case 0: // a whole number of sectors
+				bytes := rng.IntN(len(e.data)/sector + 1)
+				return fate{keep: true, prefix: max(0, bytes*sector-int(e.Offset%sector))}
 			case 1:
 				return fate{keep: true, prefix: -1, sectors: rng}
 			case 2:

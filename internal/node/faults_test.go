@@ -93,14 +93,16 @@ func TestDiskFault(t *testing.T) {
 			disk.lift()
 			until(t, func() error { // what hung comes to its end and gives the directory free
 				n, err := Open(l.options("a"))
-				if err == nil {
-					defer n.Close()
-					if got := read(t, n, "acked"); got != "acked" {
-						t.Fatalf("an acked write is gone: %q", got)
-					}
+				if err != nil {
+					return err
 				}
-				return err
+				return n.Close()
 			})
+			l.start()
+			l.nodes["a"].mustSet("after")
+			if got := l.nodes["a"].get("acked"); got != "acked" {
+				t.Errorf("an acked write is gone: %q", got)
+			}
 		})
 	}
 }

@@ -55,6 +55,27 @@ func TestPromotedTwice(t *testing.T) {
 	}
 }
 
+// A candidate that died after it had granted an epoch to itself, and meets a rival that won the same epoch meanwhile, becomes its standby by itself (R2, R15).
+func TestRivalGrantIsReplaced(t *testing.T) {
+	t.Parallel()
+	c := three(t, nil)
+	c.nodes["a"].mustSet("acked")
+	c.settled("a")
+	own := wal.SyncSet{Version: c.nodes["a"].group.fence.State().Sync().Version + 1, Members: []string{"a", "c"}, K: 1}
+	c.stop("b")
+	n := c.open("b") // as it is after a crash between its own grant and its first request
+	if err := errors.Join(n.group.fence.Grant(2, "b", own), n.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.promote("c")
+	if e := c.nodes["c"].group.fence.Epoch(); e != 2 {
+		t.Fatalf("c won epoch %d, not the one that b granted to itself", e)
+	}
+	c.start("b")
+	c.nodes["c"].mustSet("after")
+	c.settled("c")
+}
+
 // Two actives made by consent on both sides of a partition have epochs of their own. When it heals the lower one steps down and becomes a standby by itself; what
 // it alone had acked is saved aside (R2, R3, R9, R15).
 func TestConsentOnBothSides(t *testing.T) {

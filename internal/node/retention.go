@@ -20,6 +20,11 @@ type retention struct {
 	every    time.Duration
 	measured func(stateBytes int64)
 	logger   *slog.Logger
+
+	before struct { // what needed said at the trim before
+		lsn wal.LSN
+		ok  bool
+	}
 }
 
 // run trims until ctx ends.
@@ -43,11 +48,12 @@ func (r *retention) trim() error {
 		r.measured(int64(st.Metrics().DiskBytes))
 		r.state.release()
 	}
+	lsn, ok := r.held()
 	if r.log.Bytes() <= r.budget {
 		return nil
 	}
 	target := r.excess(r.budget)
-	if lsn, ok := r.needed(); ok && lsn <= target {
+	if ok && lsn <= target {
 		target = max(lsn-min(lsn, 1), r.excess(2*r.budget))
 	}
 	flushed, err := r.flushed(target)
@@ -59,6 +65,18 @@ func (r *retention) trim() error {
 		r.logger.Info("log trimmed", "segments", removed, "start", r.log.Start().LSN, "bytes", r.log.Bytes())
 	}
 	return err
+}
+
+// held is the first LSN that standbys need now or needed at the trim before: for a moment, between the end of its snapshot and the begin of its stream, a standby does
+// not say what it needs.
+func (r *retention) held() (wal.LSN, bool) {
+	lsn, ok := r.needed()
+	before := r.before
+	r.before.lsn, r.before.ok = lsn, ok
+	if before.ok && (!ok || before.lsn < lsn) {
+		return before.lsn, true
+	}
+	return lsn, ok
 }
 
 // excess returns the last LSN of the segments that are over a budget.

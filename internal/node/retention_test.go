@@ -91,12 +91,17 @@ func TestTrimKeepsWhatIsNeeded(t *testing.T) {
 	g := a.group
 	var needed wal.LSN
 	g.retention.needed = func() (wal.LSN, bool) { return needed, needed != 0 }
-	trim := func() (start wal.LSN, bytes int64) {
+	once := func() (start wal.LSN, bytes int64) {
 		t.Helper()
 		if err := g.retention.trim(); err != nil {
 			t.Fatal(err)
 		}
 		return g.log.Start().LSN, g.log.Bytes()
+	}
+	trim := func() (start wal.LSN, bytes int64) {
+		t.Helper()
+		once() // what was needed at the trim before is still kept
+		return once()
 	}
 	a.fill(budget / 2)
 	if start, _ := trim(); start != 0 {
@@ -116,9 +121,25 @@ func TestTrimKeepsWhatIsNeeded(t *testing.T) {
 	if start, bytes := trim(); start < needed || bytes > 2*budget || bytes <= budget {
 		t.Fatalf("cut to %d, %d bytes are left: want more than the budget and at most twice as much, although a standby needs %d", start, bytes, needed)
 	}
-	needed = 0
+	needed = 0 // for a moment: the standby is between its snapshot and its stream
+	was := g.log.Start().LSN
+	if start, _ := once(); start != was {
+		t.Fatalf("cut from %d to %d, although that was needed a moment ago", was, start)
+	}
 	if _, bytes := trim(); bytes > budget {
 		t.Fatalf("%d bytes are left, budget %d, nobody needs them", bytes, budget)
+	}
+	// A snapshot that is kept for a standby needs the log behind it, whether or not the standby is connected now.
+	if lsn, ok := g.needed(); ok {
+		t.Fatalf("%d is needed by nobody", lsn)
+	}
+	s, err := g.AcquireID(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Release()
+	if lsn, ok := g.needed(); !ok || lsn != s.Manifest().Position.LSN+1 {
+		t.Fatalf("%d, %t is needed behind a snapshot at %v", lsn, ok, s.Manifest().Position)
 	}
 }
 
@@ -128,7 +149,7 @@ func TestSeedingUnderLoad(t *testing.T) {
 	const budget = 512 << 10
 	c := newCluster(t, 0, func(name string, o *Options) {
 		small(budget)(name, o)
-		o.BulkRate = 512 << 10
+		o.BulkRate, o.Trim = 512<<10, 200*time.Millisecond
 	}, "a", "b")
 	c.start("a", "b")
 	c.promote("a")

@@ -46,6 +46,7 @@ type simLog struct {
 	start   wal.Position
 	frames  []*frame
 	durable int
+	claimed int  // mutant: what a sync that failed pretended
 	failed  bool // a sync failed: nothing more is written (R10)
 }
 
@@ -62,7 +63,27 @@ func (l *simLog) Start() wal.Position { return l.start }
 func (l *simLog) End() wal.Position { return l.endOf(len(l.frames)) }
 
 // Durable is the end of what is synced.
-func (l *simLog) Durable() wal.Position { return l.endOf(l.durable) }
+func (l *simLog) Durable() wal.Position { return l.endOf(max(l.durable, l.claimed)) }
+
+// sync ends a sync of everything up to lsn. It reports false when the disk failed. After a failure that went unnoticed nothing becomes durable any more: what is behind
+// a hole is lost with it.
+func (l *simLog) sync(p *proc, lsn wal.LSN) bool {
+	switch {
+	case p.n.failSync:
+		p.n.failSync = false
+		p.s.note(p.n, "sync failed")
+		if !p.s.mutant(AckAfterFailure) {
+			l.failed = true
+			return false
+		}
+		l.claimed = l.upTo(lsn)
+	case l.claimed > 0:
+		l.claimed = l.upTo(lsn)
+	default:
+		l.durable = max(l.durable, l.upTo(lsn))
+	}
+	return true
+}
 
 func (l *simLog) endOf(n int) wal.Position {
 	if n == 0 {
@@ -150,14 +171,14 @@ func (l *simLog) cut(to wal.LSN) []*frame {
 	n := l.upTo(to)
 	gone := append([]*frame(nil), l.frames[n:]...)
 	l.frames = l.frames[:n:n]
-	l.durable = min(l.durable, n)
+	l.durable, l.claimed = min(l.durable, n), min(l.claimed, n)
 	return gone
 }
 
 // reset makes the log begin at to, and returns what it held.
 func (l *simLog) reset(to wal.Position) []*frame {
 	gone := l.frames
-	l.start, l.frames, l.durable = to, nil, 0
+	l.start, l.frames, l.durable, l.claimed = to, nil, 0, 0
 	return gone
 }
 
@@ -169,5 +190,5 @@ func (l *simLog) trim(to wal.LSN) {
 	}
 	l.start = l.frames[n-1].end
 	l.frames = append([]*frame(nil), l.frames[n:]...)
-	l.durable -= n
+	l.durable, l.claimed = l.durable-n, max(0, l.claimed-n)
 }

@@ -5,31 +5,31 @@ type Mutant string
 
 // Mutants. Each breaks the model's side of a rule; the production machines stay as they are.
 const (
-	AckBeforeSync     Mutant = "standby acks before its sync"              // R1
-	DurableBeforeSync Mutant = "active counts itself before its sync"      // R1
-	AnswerOnLocalSync Mutant = "clients are answered at the local sync"    // R1
-	UnsavedGrant      Mutant = "grant is answered and not persisted"       // R3
-	LyingSync         Mutant = "sync of the epoch file does nothing"       // R3
-	IgnoreEpoch       Mutant = "standby appends whatever the epoch"        // R4
-	CommitOn          Mutant = "rule goes on after a higher epoch"         // R3
-	CountNonVoter     Mutant = "non-voters say that they are voters"       // R11
-	EarlyVoter        Mutant = "voter before it has caught up"             // R11
-	ForgetTenures     Mutant = "tenures before the last are forgotten"     // R6
-	NoFastForward     Mutant = "candidate keeps its own log"               // R5
-	SettleUnrecorded  Mutant = "sync set in force before it is recorded"   // R6
-	OldEpochCommits   Mutant = "older records commit before epoch start"   // R5
-	ApplyUncommitted  Mutant = "standby applies what is durable"           // R7
-	CutUnsaved        Mutant = "cut without saving"                        // R9
-	AckAfterFailure   Mutant = "failed sync is taken for a success"        // R10
-	KeepWipedAcks     Mutant = "acks of a lost disk still count"           // R11
-	TwoHolders        Mutant = "token store gives one epoch to two"        // R2
-	GrantMidAppend    Mutant = "grant does not wait for the append"        // R3
-	StaleAcks         Mutant = "acks of an older stream and epoch count"   // R4
+	AckBeforeSync     Mutant = "standby acks before its sync"            // R1
+	DurableBeforeSync Mutant = "active counts itself before its sync"    // R1
+	AnswerOnLocalSync Mutant = "clients are answered at the local sync"  // R1
+	UnsavedGrant      Mutant = "grant is answered and not persisted"     // R3
+	LyingSync         Mutant = "sync of the epoch file does nothing"     // R3
+	IgnoreEpoch       Mutant = "standby appends whatever the epoch"      // R4
+	CommitOn          Mutant = "rule goes on after a higher epoch"       // R3
+	CountNonVoter     Mutant = "non-voters say that they are voters"     // R11
+	EarlyVoter        Mutant = "voter before it has caught up"           // R11
+	ForgetTenures     Mutant = "tenures before the last are forgotten"   // R6
+	NoFastForward     Mutant = "candidate keeps its own log"             // R5
+	SettleUnrecorded  Mutant = "sync set in force before it is recorded" // R6
+	OldEpochCommits   Mutant = "older records commit before epoch start" // R5
+	ApplyUncommitted  Mutant = "standby applies what is durable"         // R7
+	CutUnsaved        Mutant = "cut without saving"                      // R9
+	AckAfterFailure   Mutant = "failed sync is taken for a success"      // R10
+	KeepWipedAcks     Mutant = "acks of a lost disk still count"         // R11
+	TwoHolders        Mutant = "token store gives one epoch to two"      // R2
+	GrantMidAppend    Mutant = "grant does not wait for the append"      // R3
+	CountAllAcks      Mutant = "acks of an older stream and epoch count" // R4
 )
 
 // Mutants lists them all.
 func Mutants() []Mutant {
 	return []Mutant{AckBeforeSync, DurableBeforeSync, AnswerOnLocalSync, UnsavedGrant, LyingSync, IgnoreEpoch, CommitOn, CountNonVoter, EarlyVoter,
 		ForgetTenures, NoFastForward, SettleUnrecorded, OldEpochCommits, ApplyUncommitted, CutUnsaved, AckAfterFailure, KeepWipedAcks, TwoHolders,
-		GrantMidAppend, StaleAcks}
+		GrantMidAppend, CountAllAcks}
 }

@@ -29,7 +29,8 @@ func (c *Checker) Restarted(node string, incarnation uint64, epoch wal.Epoch, ho
 	if p.incarnation != incarnation {
 		return
 	}
-	if epoch < p.epoch || epoch == p.epoch && holder != p.holder {
+	lost := p.holder == node // a rival that gave up its own promise
+	if epoch < p.epoch || epoch == p.epoch && holder != p.holder && !lost {
 		c.Fail("R3", "%s obeys epoch %d of %q after a restart, and answered under epoch %d of %s before it", node, epoch, holder, p.epoch, p.holder)
 	}
 }
@@ -53,12 +54,13 @@ func (c *Checker) Counted(node, why string, log History) {
 	delete(c.debts, node)
 }
 
-// Removed says that node cut frames from its log, and how many of them it saved aside (R9).
-func (c *Checker) Removed(node string, cut []Frame, saved int) {
+// Removed says that node removed frames from its log, how many of them, the last ones, it saved aside, and whether a snapshot replaced them (R9). Only then
+// may committed ones be among them.
+func (c *Checker) Removed(node string, cut []Frame, saved int, replaced bool) {
 	for i, f := range cut {
 		yes, _ := c.has(f.End)
 		switch {
-		case yes && i >= len(cut)-saved:
+		case yes && !replaced:
 			c.Fail("R9", "%s cut %v, which is committed", node, f.End)
 		case !yes && i < len(cut)-saved && !c.givenUp[f.End.Hash]:
 			c.Fail("R9", "%s removed %v, which is not committed, without saving it", node, f.End)
@@ -71,4 +73,10 @@ func (c *Checker) Vouched(node string, epoch wal.Epoch, acked, durable wal.LSN) 
 	if acked > durable {
 		c.Fail("R1", "%s acked LSN %d in epoch %d with its log durable up to %d", node, acked, epoch, durable)
 	}
+}
+
+// Owes reports whether node was wiped and did not count again since.
+func (c *Checker) Owes(node string) bool {
+	_, ok := c.debts[node]
+	return ok
 }
