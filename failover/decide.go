@@ -117,9 +117,9 @@ func (q *inquiry) planEpoch() {
 		switch {
 		case q.Shared:
 		case q.AllowDataLoss:
-			q.plan.Epoch = q.ownEpoch(seen + consentGap)
+			q.plan.Epoch = q.ownEpoch(seen, consentBlock)
 		case q.rivals():
-			q.plan.Epoch = q.ownEpoch(seen)
+			q.plan.Epoch = q.ownEpoch(seen, 1)
 		}
 		return
 	}
@@ -134,23 +134,24 @@ func (q *inquiry) planEpoch() {
 	}
 }
 
-// consentGap is how many epochs a promotion with consent to data loss leaves free. Those whom it could not ask go on from the epoch they know, one by one, and
-// would come to its number without it: then one epoch had two holders, neither of whom is fenced by the other (R2).
-const consentGap = 1000
+// consentBlock is how many epochs in a row belong to a candidate that begins one with consent to data loss. Whom it could not ask goes on from the epoch that
+// it knows, one by one, and so do those who follow the candidate: without room between them, both would come to one number, and neither would be fenced
+// by the other (R2).
+const consentBlock = 1000
 
 // rivals reports whether two nodes were granted the newest epoch: they were promoted at the same time, and may be again.
 func (q *inquiry) rivals() bool {
 	return len(q.tenures) > 1 && q.tenures[0].Epoch == q.tenures[1].Epoch
 }
 
-// ownEpoch is the first epoch above seen among those that only this candidate uses: each node has every n-th number, in the order of their names. The
-// next number is unique when the grants of two candidates must intersect. With consent to data loss they need not, and rivals who both took
+// ownEpoch is the beginning of the first block of epochs above seen that only this candidate begins: each node has every n-th block, in the order of their names.
+// The next number is unique when the grants of two candidates must intersect. With consent to data loss they need not, and rivals who both took
 // it would do so again and again.
-func (q *inquiry) ownEpoch(seen wal.Epoch) wal.Epoch {
+func (q *inquiry) ownEpoch(seen, block wal.Epoch) wal.Epoch {
 	nodes := slices.Sorted(slices.Values(q.Nodes))
 	n, own := wal.Epoch(len(nodes)), wal.Epoch(slices.Index(nodes, q.Candidate))
-	e := seen + 1
-	return e + (own+n-e%n)%n
+	b := seen/block + 1
+	return (b + (own+n-b%n)%n) * block
 }
 
 // planNext completes the set that the new epoch will record, and checks that the epoch could commit anything: if it

@@ -142,7 +142,7 @@ func (q *inquiry) checkTenure(t Tenure) (met bool, text string) {
 	if quorum <= v {
 		text += fmt.Sprintf("; or %d of %s", quorum, list(t.Sync.Members))
 	}
-	return (holder && (q.granted(t.Sync.Members) >= beside || q.allAnswered())) || members >= quorum, text
+	return (holder && q.granted(t.Sync.Members) >= beside) || members >= quorum, text
 }
 
 // checkHistory holds the answers against each other: a committed LSN that no log reaches, or two histories of one

@@ -91,7 +91,8 @@ func (f *follow) revoke(target wal.LSN, reason string) error {
 	return nil
 }
 
-// seed begins to receive a snapshot. While it lasts, this node does not count for data (R11).
+// seed begins to receive a snapshot. Until that replaces the log, the log holds what this node acked, and counts as before: a transfer that is broken off, by the
+// end of the active say, must not leave a cluster without the voter that a promotion needs (R5).
 func (f *follow) seed(ctx context.Context, b []byte) error {
 	if f.o.Install == nil {
 		f.reject(CodeSnapshot, "this node installs no snapshots", f.o.Fence.Epoch(), f.o.Fence.Holder())
@@ -106,9 +107,6 @@ func (f *follow) seed(ctx context.Context, b []byte) error {
 	}
 	if m.Position.Epoch > f.epoch {
 		return fmt.Errorf("%w: snapshot of epoch %d on a stream of epoch %d", ErrProtocol, m.Position.Epoch, f.epoch)
-	}
-	if err := f.revoke(max(f.target, m.Position.LSN), "its state is seeded by a snapshot"); err != nil {
-		return err
 	}
 	f.setState(StateSnapshot)
 	f.snap, f.manifest = snapshot.NewReceiver(f.o.FS, f.o.IncomingDir), m
@@ -186,6 +184,10 @@ func (f *follow) install(ctx context.Context) error {
 		return err
 	}
 	m := f.manifest
+	// Before the snapshot has its final name: from then on a restart installs it (R11).
+	if err := f.revoke(max(f.target, m.Position.LSN), "its state is replaced by a snapshot"); err != nil {
+		return err
+	}
 	if err := f.snap.Complete(f.o.StagedDir); err != nil {
 		return fmt.Errorf("complete snapshot %s: %w", m.ID, err)
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"repld/wal"
 )
 
 // fault is a file system whose operations of one kind, once it is on, wait until it is lifted, or fail.
@@ -68,7 +70,7 @@ func TestDiskFault(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newCluster(t, 0, func(_ string, o *Options) {
-				o.StallLimit, o.CommitTimeout, o.MemTableBytes = 300*time.Millisecond, 300*time.Millisecond, 256<<10
+				o.StallLimit, o.CommitTimeout, o.MemTableBytes, o.Codec = 300*time.Millisecond, 300*time.Millisecond, 256<<10, wal.CodecNone
 			}, "a")
 			disk := newFault(t, l.disks["a"], c.err, c.match)
 			l.disks["a"] = disk

@@ -157,9 +157,12 @@ func TestSlowGrant(t *testing.T) {
 		t.Errorf("a survey waited for %+v", got)
 	}
 	c.stop("b")
-	if got := ask(true); got.Reachable || got.Err == "" {
-		t.Errorf("a node that is gone: %+v", got)
-	}
+	until(t, func() error { // once its session is known to be gone
+		if got := ask(true); got.Reachable || got.Err == "" {
+			return fmt.Errorf("a node that is gone: %+v", got)
+		}
+		return nil
+	})
 }
 
 // A node that promised a higher epoch between its own grant and its epoch start commits nothing of its own any more and does not call its log complete
@@ -267,12 +270,26 @@ func TestFailedTokenStep(t *testing.T) {
 		if hangs {
 			broken.err = nil
 		}
-		done := make(chan error, 1)
-		go func() {
-			_, err := b.promote(admin.PromoteRequest{})
-			done <- err
-		}()
-		soon(t, broken.asked, "the token step")
+		var done chan error
+		until(t, func() error { // a survey may fail when the machine is busy
+			done = make(chan error, 1)
+			go func() {
+				_, err := b.promote(admin.PromoteRequest{})
+				done <- err
+			}()
+			select {
+			case <-broken.asked:
+				return nil
+			case err := <-done:
+				done <- err
+				select {
+				case <-broken.asked: // both had come
+					return nil
+				default:
+					return fmt.Errorf("no token step: %w", err)
+				}
+			}
+		})
 		if hangs {
 			if err := b.group.runner.Demote(t.Context(), "breaks the promotion off"); err != nil {
 				t.Fatal(err)

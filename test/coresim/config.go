@@ -28,6 +28,7 @@ type Config struct {
 	Patience int  // bounds of the role machine, as 1/n of production's
 	Length   Time // of the phase with faults
 	Events   []Event
+	Careless bool // an emptied node is started again at once, whatever the others know
 	Mutant   Mutant
 }
 

@@ -81,6 +81,10 @@ func (s *Sim) hit(n *node, e Event) {
 			n.rot()
 		case Wipe:
 			n.wipe()
+			if !s.c.Careless {
+				s.startEmpty(n, e.For)
+				return
+			}
 		default:
 			s.copies = s.copies || n.backup != nil
 			n.setBackTo()
@@ -89,6 +93,35 @@ func (s *Sim) hit(n *node, e Event) {
 	if restart {
 		s.after(e.For, nil, n.start)
 	}
+}
+
+// startEmpty starts a node whose disk was replaced once a person has seen that the others are up and obey one epoch. An empty node has forgotten what it promised; seeded by an
+// active that has lost its epoch without knowing, it would help that one to commit (see TestCareless).
+func (s *Sim) startEmpty(n *node, d Time) {
+	s.after(d, nil, func() {
+		if s.calm || s.agree(n) {
+			n.start()
+			return
+		}
+		s.startEmpty(n, 100*ms)
+	})
+}
+
+// agree reports whether all nodes but one are up and obey one epoch.
+func (s *Sim) agree(but *node) bool {
+	var first *proc
+	for _, o := range s.nodes {
+		switch {
+		case o == but:
+		case o.proc == nil:
+			return false
+		case first == nil:
+			first = o.proc
+		case o.proc.fence.Epoch() != first.fence.Epoch() || o.proc.fence.Holder() != first.fence.Holder():
+			return false
+		}
+	}
+	return true
 }
 
 // sick reports whether a node other than n has lost something and not got it back.

@@ -127,7 +127,11 @@ func (s *Sim) attend() {
 		return 1
 	})
 	o := failover.PromoteOptions{Reason: "nobody is active"}
-	if w.attempts >= 3*len(order) && s.hurt {
+	if w.attempts >= 3*len(order) && (s.hurt || s.unvoted()) {
+		if !s.hurt {
+			s.stats.Stuck++
+			s.hurt = true
+		}
 		o.AllowDataLoss, o.Bootstrap = true, true
 	}
 	if w.attempts >= 3*len(order) && s.check.End().LSN == 0 {
@@ -140,6 +144,17 @@ func (s *Sim) attend() {
 		s.after(60*sc, nil, func() { w.waiting = false }) // the node may die before it answers
 		watch(s, p, w)
 	}
+}
+
+// unvoted reports whether a node's log does not count: no disk was lost, but its owner was cut off while it began the cluster's first epoch, or in the middle of a
+// fast-forward by snapshot. The rule may then refuse every promotion, and consent is the only way out.
+func (s *Sim) unvoted() bool {
+	for _, n := range s.nodes {
+		if n.proc != nil && !n.proc.fence.Voter() {
+			return true
+		}
+	}
+	return false
 }
 
 // nudge is what a person does about a standby that does not come back although there is an active: a new epoch, by promoting another node.

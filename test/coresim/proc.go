@@ -69,6 +69,7 @@ func (p *proc) boot() {
 	p.applied = d.state
 	p.doubt = d.doubt
 	if p.doubt && len(p.s.nodes) > 1 && p.fence.Voter() {
+		p.s.note(p.n, "in doubt")
 		p.must(p.fence.SetVoter(false))
 	}
 	p.commit.lsn = p.applied.LSN
@@ -248,8 +249,16 @@ func (p *proc) setVoter(v bool) bool {
 	if !p.must(p.fence.SetVoter(v)) {
 		return false
 	}
+	p.s.note(p.n, "voter", b2u(v))
 	if v && p.n.setBack && p.log().Durable().LSN >= p.n.owes {
 		p.n.setBack, p.n.owes = false, 0
 	}
 	return true
+}
+
+func b2u(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -69,9 +69,6 @@ func (f *follow) seed(m seed) error {
 	if m.at.Epoch > f.epoch {
 		return errProtocol
 	}
-	if err := f.revoke(max(f.target, m.at.LSN)); err != nil {
-		return err
-	}
 	f.state, f.busy = replicate.StateSnapshot, true
 	p.s.after(p.s.between(5*ms, 80*ms), p, func() {
 		if err := f.fenced(); err != nil || f.canceled {
@@ -82,6 +79,11 @@ func (f *follow) seed(m seed) error {
 			return
 		}
 		at := m.at
+		if err := f.revoke(max(f.target, at.LSN)); err != nil {
+			f.busy = false
+			f.end(err)
+			return
+		}
 		p.n.disk.staged = &at
 		p.s.after(p.s.between(ms, 10*ms), p, func() { f.install(at) })
 	})

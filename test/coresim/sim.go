@@ -49,6 +49,7 @@ type Stats struct {
 	Seeded     int // snapshots installed
 	Cut        int // frames cut and saved
 	SetChanges int
+	Stuck      int       // no promotion was possible without consent, though no disk had lost anything
 	Nudged     int       // a person had to begin a new epoch for a standby to come back
 	Excused    int       // promotions that counted an old copy of a disk, which nobody can know
 	Epoch      wal.Epoch // highest
@@ -72,6 +73,7 @@ func (s *Stats) add(o Stats) {
 	s.SetChanges += o.SetChanges
 	s.Excused += o.Excused
 	s.Nudged += o.Nudged
+	s.Stuck += o.Stuck
 	s.Epoch = max(s.Epoch, o.Epoch)
 	s.Healed = max(s.Healed, o.Healed)
 }

@@ -60,12 +60,24 @@ func (c *Checker) Removed(node string, cut []Frame, saved int, replaced bool) {
 	for i, f := range cut {
 		yes, _ := c.has(f.End)
 		switch {
+		case yes && c.consenting():
+			c.givenUp[f.End.Hash] = true
 		case yes && !replaced:
 			c.Fail("R9", "%s cut %v, which is committed", node, f.End)
 		case !yes && i < len(cut)-saved && !c.givenUp[f.End.Hash]:
 			c.Fail("R9", "%s removed %v, which is not committed, without saving it", node, f.End)
 		}
 	}
+}
+
+// consenting reports whether an epoch that a person consented to has begun and not committed yet: what it will not hold may be cut already.
+func (c *Checker) consenting() bool {
+	for e := range c.consents {
+		if e > c.rebased {
+			return true
+		}
+	}
+	return false
 }
 
 // Vouched says that node acked LSN acked when its log was really durable up to durable (R1, R10).
