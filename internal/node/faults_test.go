@@ -65,12 +65,12 @@ func TestDiskFault(t *testing.T) {
 		}, "log write has been running"},
 		{"no space for a flush of the state", syscall.ENOSPC, func(op errorfs.Op) bool {
 			return op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst")
-		}, "no space left"},
+		}, "state has failed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := newCluster(t, 0, func(_ string, o *Options) {
-				o.StallLimit, o.CommitTimeout, o.MemTableBytes, o.Codec = 300*time.Millisecond, 300*time.Millisecond, 256<<10, wal.CodecNone
+				o.StallLimit, o.CommitTimeout, o.MemTableBytes, o.Codec = 500*time.Millisecond, 300*time.Millisecond, 256<<10, wal.CodecNone
 			}, "a")
 			disk := newFault(t, l.disks["a"], c.err, c.match)
 			l.disks["a"] = disk

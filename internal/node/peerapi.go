@@ -139,11 +139,19 @@ func (g *group) gossip(ctx context.Context) error {
 		select {
 		case <-t.C:
 			g.askEpochs(ctx, g.o.Gossip*5)
+			g.refollow()
 		case <-g.met:
 			g.askEpochs(ctx, g.o.Gossip*5)
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// refollow makes a standby follow the holder of the epoch, should it follow nobody: a step of a promotion that was given up may have ended that late (R15).
+func (g *group) refollow() {
+	if holder := g.otherHolder(); holder != "" && g.follower.target() == "" && g.runner.Role() == failover.RoleStandby {
+		g.follower.follow(holder)
 	}
 }
 

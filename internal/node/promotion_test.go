@@ -132,13 +132,13 @@ func TestSlowGrant(t *testing.T) {
 	c.promote("a")
 	c.settled("a")
 	a := c.nodes["a"]
-	ask := func(patient bool) failover.Answer {
+	ask := func(patient bool, takes time.Duration) failover.Answer {
 		t.Helper()
 		answers := make(chan []failover.Answer, 1)
 		go func() {
 			answers <- a.group.peers.survey(t.Context(), patient, func(ctx context.Context, _ string) (failover.Answer, error) {
 				select {
-				case <-time.After(askTimeout * 3 / 2):
+				case <-time.After(takes):
 					return failover.Answer{Voter: true}, nil
 				case <-ctx.Done():
 					return failover.Answer{}, context.Cause(ctx)
@@ -148,17 +148,17 @@ func TestSlowGrant(t *testing.T) {
 		return soon(t, answers, "the end of the questions")[0]
 	}
 	until(t, func() error { // b must answer one question within askTimeout, which a busy machine may spoil
-		if got := ask(true); !got.Reachable || !got.Voter || got.Node != "b" {
+		if got := ask(true, askTimeout*3/2); !got.Reachable || !got.Voter || got.Node != "b" {
 			return fmt.Errorf("a slow grant: %+v", got)
 		}
 		return nil
 	})
-	if got := ask(false); got.Reachable {
+	if got := ask(false, patience); got.Reachable {
 		t.Errorf("a survey waited for %+v", got)
 	}
 	c.stop("b")
 	until(t, func() error { // once its session is known to be gone
-		if got := ask(true); got.Reachable || got.Err == "" {
+		if got := ask(true, patience); got.Reachable || got.Err == "" {
 			return fmt.Errorf("a node that is gone: %+v", got)
 		}
 		return nil

@@ -48,9 +48,7 @@ func TestGrowBack(t *testing.T) {
 	if _, err := b.promote(admin.PromoteRequest{Sync: &none}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.set("alone", "alone"); err != nil {
-		t.Fatalf("with sync 0: %v", err)
-	}
+	b.mustSet("alone")
 	until(t, func() error {
 		if b.group.alarms.get(alarmDegraded) == "" {
 			return errors.New("nobody is told that fewer copies are promised than configured")
@@ -59,9 +57,7 @@ func TestGrowBack(t *testing.T) {
 	})
 	c.start("a")
 	c.grown("b", 1)
-	if err := b.set("together", "together"); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet("together")
 	c.settled("b")
 	c.stop("a")
 	if err := b.set("nobody acks", ""); !errors.Is(err, server.ErrUnknown) {
