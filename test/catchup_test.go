@@ -55,7 +55,7 @@ func TestCatchUp(t *testing.T) {
 
 // TestCatchUpBySnapshot seeds a standby whose needed log is gone, while 16 clients write.
 func TestCatchUpBySnapshot(t *testing.T) {
-	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1, Segment: 1 << 20, Retain: 4 << 20})
+	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1, Segment: 128 << 10, Retain: 512 << 10})
 	a, b := c.Node("a"), c.Node("b")
 	a.MustPromote()
 	b.WaitCaughtUp(a, 30*time.Second)
