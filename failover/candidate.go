@@ -82,7 +82,8 @@ func (m *Machine) tokenWon(ev TokenWon) {
 }
 
 func (m *Machine) fenceDone(ev FenceDone) {
-	if !m.expects(m.wait, stageFence, ev.Attempt, ev) {
+	if m.wait.stage != stageFence || m.wait.attempt != ev.Attempt {
+		m.lateFence(ev)
 		return
 	}
 	if ev.Err != nil {
@@ -102,6 +103,15 @@ func (m *Machine) fenceDone(ev FenceDone) {
 	m.waitFor(stageFastForward)
 	m.tell("epoch %d: copying the log of %s up to LSN %d", m.epoch, p.plan.Source, p.plan.Target.LSN)
 	m.emit(FastForward{Attempt: m.attempt, From: p.plan.Source, To: p.plan.Target})
+}
+
+// lateFence is the fence of an attempt that is over. Its job may have ended the following of the active after the machine had asked for that again: a job whose
+// turn comes late still runs. So it is asked for once more, unless a fence of the present attempt has ended it on purpose.
+func (m *Machine) lateFence(ev FenceDone) {
+	m.ignore(ev, fmt.Sprintf("attempt %d is over", ev.Attempt))
+	if m.role == RoleStandby || m.wait.stage == stageSurvey || m.wait.stage == stageToken {
+		m.emit(m.followed)
+	}
 }
 
 func (m *Machine) fastForwardDone(ev FastForwardDone) {

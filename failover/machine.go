@@ -46,6 +46,8 @@ type Machine struct {
 	switchover switchover // from the request until its report, which may come after the role changed
 	down       down       // while fenced
 
+	followed FollowActive // as last asked for
+
 	out []Action
 }
 
@@ -193,6 +195,8 @@ func (m *Machine) stepStandby(ev Event) {
 		m.emit(Report{ID: ev.ID, Err: ErrNotActive})
 	case HigherEpochSeen:
 		m.follow(ev.Holder, ev.Epoch)
+	case FenceDone:
+		m.lateFence(ev)
 	case StoreFailed:
 		m.becomeFailed(ev.Err)
 	default:
@@ -244,7 +248,8 @@ func (m *Machine) follow(holder string, epoch wal.Epoch) {
 	if holder == m.o.Node {
 		holder = ""
 	}
-	m.emit(FollowActive{Node: holder, Epoch: epoch})
+	m.followed = FollowActive{Node: holder, Epoch: epoch}
+	m.emit(m.followed)
 }
 
 // tick ages what is waited for, and ends it at its bound.
