@@ -115,6 +115,60 @@ func TestFatal(t *testing.T) {
 	}
 }
 
+// TestDirSync holds R10 (fault rows D7, D18): whichever sync of the state's directory fails, while it is opened, used or flushed, the state ends with
+// the reason and nothing panics or hangs; what had been flushed is there afterwards.
+func TestDirSync(t *testing.T) {
+	met := 0
+	for nth := range 40 {
+		base := vfs.NewMem()
+		s := openTest(t, Options{FS: base})
+		write(t, s, &chain{t: t}, setKeys(10, 10))
+		if err := errors.Join(s.Flush(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		var seen atomic.Int32
+		fs := errorfs.Wrap(base, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFileSync && op.Path == "state" && int(seen.Add(1)) == nth+1 {
+				return syscall.EIO
+			}
+			return nil
+		}))
+		fatal := make(chan error, 1)
+		c := &chain{t: t}
+		s, err := Open(Options{FS: fs, Dir: "state", StallLimit: 300 * time.Millisecond, OnFatal: func(err error) { fatal <- err }})
+		if err == nil {
+			if at := s.Applied(); at.LSN == 0 {
+				t.Fatalf("sync %d: what was flushed is gone", nth)
+			}
+			c.end = s.Applied()
+			err = s.Apply([]*wal.Frame{c.frame(wal.KindEffects, encode(set("\x01more", "\x01\x00value")))})
+			if err == nil {
+				done := make(chan error, 1)
+				go func() { done <- s.Flush() }()
+				select {
+				case err = <-done:
+				case err = <-fatal:
+					fatal <- err
+				}
+			}
+		}
+		if int(seen.Load()) <= nth {
+			if err != nil {
+				t.Fatalf("sync %d was not reached, and yet: %v", nth, err)
+			}
+			break
+		}
+		met++
+		why := <-fatal
+		if !errors.Is(why, ErrFailed) || !errors.Is(why, syscall.EIO) || !errors.Is(err, ErrFailed) {
+			t.Errorf("sync %d: OnFatal(%v), then %v", nth, why, err)
+		}
+	}
+	if met < 2 {
+		t.Errorf("only %d syncs of the directory were met", met)
+	}
+}
+
 // TestTransient: one failed sync of a table is retried by Pebble and is no failure of the state.
 func TestTransient(t *testing.T) {
 	var once atomic.Bool

@@ -17,10 +17,11 @@ type health struct {
 	logger  *slog.Logger
 	onFatal func(error)
 
-	once   sync.Once
-	failed atomic.Pointer[error]
-	stalls atomic.Uint64
-	parked atomic.Bool // Pebble's goroutine was stopped inside Fatalf, perhaps holding Pebble's locks
+	once    sync.Once
+	failed  atomic.Pointer[error]
+	stalls  atomic.Uint64
+	parked  chan struct{} // closed when one of Pebble's goroutines was stopped for good, perhaps holding Pebble's locks
+	parking sync.Once
 
 	mu struct { // never held while calling out; taken inside Pebble's DB.mu
 		sync.Mutex
@@ -33,7 +34,7 @@ type health struct {
 }
 
 func newHealth(o Options) *health {
-	return &health{limit: o.StallLimit, logger: o.Logger, onFatal: o.OnFatal}
+	return &health{limit: o.StallLimit, logger: o.Logger, onFatal: o.OnFatal, parked: make(chan struct{})}
 }
 
 // err returns the reason of the failure, nil while all is well.
@@ -51,6 +52,23 @@ func (h *health) fatal(reason error) {
 		h.logger.Error("state failed", "error", reason)
 		h.onFatal(err)
 	})
+}
+
+// park reports the failure and stops the calling goroutine of Pebble for good.
+func (h *health) park(reason error) {
+	h.fatal(reason)
+	h.parking.Do(func() { close(h.parked) })
+	select {}
+}
+
+// isParked reports whether Pebble must not be called any more, because it might not return.
+func (h *health) isParked() bool {
+	select {
+	case <-h.parked:
+		return true
+	default:
+		return false
+	}
 }
 
 // guard reports a call into Pebble that outlasts limit. The caller stops it when the call returns.
@@ -185,7 +203,5 @@ func (l pebbleLogger) Errorf(format string, args ...interface{}) {
 // memory ahead of the disk. The goroutine is parked, with the locks it holds, so nothing more is written (R10);
 // unwinding it would release them.
 func (l pebbleLogger) Fatalf(format string, args ...interface{}) {
-	l.h.parked.Store(true)
-	l.h.fatal(fmt.Errorf("pebble: "+format, args...))
-	select {}
+	l.h.park(fmt.Errorf("pebble: "+format, args...))
 }

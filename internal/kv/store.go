@@ -45,7 +45,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	h := newHealth(o)
-	db, err := pebble.Open(o.Dir, pebbleOptions(o, h))
+	db, err := openPebble(o, h)
 	if err != nil {
 		h.close()
 		return nil, openError(o.FS, o.Dir, err)
@@ -54,8 +54,12 @@ func Open(o Options) (*Store, error) {
 	s.views.New = func() any { return &ReadView{s: s} }
 	s.apply.batch = new(pebble.Batch)
 	if err := s.load(); err != nil {
+		err = fmt.Errorf("open state %s: %w", o.Dir, err)
+		if !h.isParked() {
+			err = errors.Join(err, db.Close())
+		}
 		h.close()
-		return nil, errors.Join(fmt.Errorf("open state %s: %w", o.Dir, err), db.Close())
+		return nil, err
 	}
 	return s, nil
 }
@@ -89,6 +93,28 @@ func readRow(r pebble.Reader, row string, decode func([]byte) error) error {
 		return readError("read system row", err)
 	}
 	return errors.Join(decode(v), closer.Close())
+}
+
+// openPebble opens Pebble. When it is stopped on its way by a failed MANIFEST or directory, the call returns with the reason and Pebble stays as it is: the
+// process should end.
+func openPebble(o Options, h *health) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	p := pebbleOptions(o, h)
+	p.FS = dirFS{o.FS, h}
+	go func() {
+		db, err := pebble.Open(o.Dir, p)
+		done <- opened{db, err}
+	}()
+	select {
+	case r := <-done:
+		return r.db, r.err
+	case <-h.parked:
+		return nil, h.err()
+	}
 }
 
 // pebbleOptions is what every way of opening a state shares.
@@ -151,7 +177,7 @@ func (s *Store) Close() error {
 		return errors.Join(fmt.Errorf("close state: %w: %d users", ErrBusy, n), s.health.err())
 	}
 	s.closing.done = true
-	if s.health.parked.Load() {
+	if s.health.isParked() {
 		s.closing.err = fmt.Errorf("close state: %w", s.health.err())
 	} else {
 		s.closing.err = s.closePebble()

@@ -33,6 +33,7 @@ var troubles = []trouble{
 	{"segment preparation fails and drops the pages (D4)", onSync("wal/*.tmp", faultfs.DropPages(syscall.EIO)), false},
 	{"log directory cannot be synced (D18)", onSync("wal", faultfs.Fail(syscall.EIO)), false},
 	{"log write fails (D18)", onWrite("wal/*.seg", faultfs.Fail(syscall.EROFS)), false},
+	{"state directory cannot be synced (D7, D18)", onSync("default/state", faultfs.Fail(syscall.EIO)), false},
 	{"table write fails once (D6)", onWrite("*.sst", faultfs.Fail(syscall.EIO)), false},
 	{"table sync drops the pages once (D4, D6)", onSync("*.sst", faultfs.DropPages(syscall.EIO)), false},
 	{"log write goes elsewhere (D13)", onWrite("wal/*.seg", faultfs.Misdirect(4096)), true},
@@ -98,6 +99,33 @@ func (s *solo) again(when string, x trouble, now int, disk *faultfs.Disk) {
 		s.Errorf("%s the refusal does not say what is damaged: %v", when, err)
 	default:
 		s.Logf("%s: refused: %v", when, err)
+	}
+}
+
+// TestDirSyncAtStart fails each sync of the state's directory while a node starts on it: the node is refused or ends, with the reason (D7, D18, R10).
+func TestDirSyncAtStart(t *testing.T) {
+	s := newSolo(t)
+	s.start()
+	s.write(8, 0)
+	s.must(s.host.stop())
+	now := s.disk.Clock().Now()
+	for nth := 0; ; nth++ {
+		image := s.disk.Crash(now, faultfs.Everything())
+		faults := faultfs.New(image, 1)
+		rule := faults.Add(faultfs.Rule{Ops: []faultfs.Kind{faultfs.OpSync}, Path: "default/state", After: nth, Times: 1, Fault: faultfs.Fail(syscall.EIO)})
+		err := s.recoveredOn(now, faults)
+		if rule.Hits() == 0 {
+			if nth == 0 {
+				t.Error("the directory was never synced")
+			}
+			return
+		}
+		if err == nil || !errors.Is(err, syscall.EIO) {
+			t.Errorf("sync %d failed, and the node said: %v", nth, err)
+		}
+		if err := s.recovered(now, image.Crash(image.Clock().Now(), faultfs.Nothing())); err != nil {
+			t.Errorf("after the failure of sync %d: %v", nth, err)
+		}
 	}
 }
 
