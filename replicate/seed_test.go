@@ -95,6 +95,9 @@ func TestSeedResumes(t *testing.T) {
 		t.Fatalf("first transfer: %+v", first)
 	}
 	net.kill("a")
+	if !b.votes() {
+		t.Fatal("half a transfer has replaced nothing and cost the vote: if a does not come back, nobody can be promoted (R5, R11)")
+	}
 	eventually(t, "the second transfer", func() bool { s := progress(); return s.Total > 0 && s.Total < first.Total })
 	if second := progress(); second.ID != first.ID || second.Total > (files-2)*size {
 		t.Fatalf("first %+v, second %+v", first, second)
@@ -104,6 +107,12 @@ func TestSeedResumes(t *testing.T) {
 		t.Fatalf("installed %+v", b.snapshotInstalls())
 	}
 	sameLog(t, a.log, b.log)
+}
+
+func (n *testNode) votes() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.voter
 }
 
 func (n *testNode) snapshotInstalls() []snapshot.Manifest {

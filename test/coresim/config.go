@@ -25,6 +25,7 @@ type Config struct {
 	Lagged   int  // node that applies late, -1 none
 	Slow     bool // disks take up to 30 ms instead of 3
 	Loss     int  // messages lost, in 1000
+	Pace     Time // between the writes of clients, on average
 	Patience int  // bounds of the role machine, as 1/n of production's
 	Length   Time // of the phase with faults
 	Events   []Event
@@ -34,8 +35,8 @@ type Config struct {
 
 // String is the option set in one line.
 func (c Config) String() string {
-	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, shrink %v, lagged %d, slow disks %v, loss %d/1000, bounds 1/%d, %d events, mutant %q",
-		c.Seed, c.Nodes, c.K, c.Shared, c.Shrink, c.Lagged, c.Slow, c.Loss, c.Patience, len(c.Events), c.Mutant)
+	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, shrink %v, lagged %d, slow disks %v, loss %d/1000, a write every %d us, bounds 1/%d, %d events, mutant %q",
+		c.Seed, c.Nodes, c.K, c.Shared, c.Shrink, c.Lagged, c.Slow, c.Loss, c.Pace, c.Patience, len(c.Events), c.Mutant)
 }
 
 // Kind is what an Event does.
@@ -59,6 +60,7 @@ const (
 	Promote    Kind = "promote"     // Arg: 0, or 1 + the k that the person names
 	Twice      Kind = "promote-two" // node and peer, at once
 	Force      Kind = "force"       // promote with consent to data loss; Arg as for promote
+	Coup       Kind = "coup"        // node and all actives lose sight of each other for For, the others do not, and node is promoted
 	Switchover Kind = "switchover"  // from whoever is active to node
 	Demote     Kind = "demote"      // whoever is active
 )
@@ -83,7 +85,7 @@ func name(i int) string { return string(rune('a' + i)) }
 // Draw makes the configuration of a seed.
 func Draw(seed uint64) Config {
 	r := rand.New(rand.NewPCG(seed, 0xc0))
-	c := Config{Seed: seed, Nodes: 1 + r.IntN(16), Lagged: -1, Shared: r.IntN(2) == 0, Slow: r.IntN(5) == 0, Patience: 1 + r.IntN(12)}
+	c := Config{Seed: seed, Nodes: 1 + r.IntN(16), Lagged: -1, Shared: r.IntN(2) == 0, Slow: r.IntN(3) == 0, Patience: 1 + r.IntN(12)}
 	switch { // three nodes are what most have
 	case c.Nodes > 10:
 		c.Nodes = 3
@@ -103,9 +105,32 @@ func Draw(seed uint64) Config {
 	if r.IntN(2) == 0 {
 		c.Loss = r.IntN(30)
 	}
+	c.Pace = Time(2+r.IntN(40)) * ms
+	if r.IntN(4) == 0 {
+		c.Pace = Time(300+r.IntN(1500)) * us
+	}
 	c.Length = 4*sc + Time(r.IntN(12))*sc
-	c.Events = draw(r, c)
+	c.Events = draw(r, c, weights(r, c), 40+r.IntN(400))
+	if c.Nodes > 2 && r.IntN(8) == 0 {
+		c.harsh(r)
+	}
 	return c
+}
+
+// DrawHarsh makes a configuration of a seed in which the active is deposed again and again, while standbys still hear it and their disks are slow: what goes wrong
+// between a promise and an append goes wrong here.
+func DrawHarsh(seed uint64) Config {
+	c := Draw(seed)
+	r := rand.New(rand.NewPCG(seed, 0x4a))
+	c.Nodes, c.K, c.Lagged = 3+r.IntN(2), 1+r.IntN(2), -1
+	c.harsh(r)
+	return c
+}
+
+func (c *Config) harsh(r *rand.Rand) {
+	c.Slow, c.Pace, c.Length = true, Time(300+r.IntN(1000))*us, 5*sc
+	kinds := []Kind{Coup, Coup, Coup, Coup, Promote, Crash, CrashWrite, Isolate, Switchover}
+	c.Events = draw(r, *c, kinds, 60+r.IntN(100))
 }
 
 // weights says how often each kind comes; the rare ones only in some seeds, so that most are held to the strictest rules.
@@ -134,6 +159,7 @@ func weights(r *rand.Rand, c Config) []Kind {
 		some(3, 3, Noise)
 		add(4, Twice)
 		add(5, Switchover)
+		add(4, Coup)
 		some(6, 3, Rot)
 		some(4, 3, Wipe)
 		some(8, 2, Force)
@@ -148,9 +174,8 @@ func weights(r *rand.Rand, c Config) []Kind {
 	return all
 }
 
-func draw(r *rand.Rand, c Config) []Event {
-	kinds := weights(r, c)
-	pace := 40 + r.IntN(400) // mean distance in ms
+// draw makes events of the kinds, at a mean distance of pace ms.
+func draw(r *rand.Rand, c Config, kinds []Kind, pace int) []Event {
 	var out []Event
 	for at := sc + Time(r.IntN(pace))*ms; at < c.Length; at += Time(1+r.IntN(2*pace)) * ms {
 		e := Event{At: at + Time(r.IntN(1000)), Kind: kinds[r.IntN(len(kinds))], Node: r.IntN(c.Nodes)}

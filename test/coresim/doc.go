@@ -1,11 +1,40 @@
-// Package coresim runs whole clusters out of the pure cores: the role machine, the promotion rule and the tenures of failover, the commit rule and the
-// progress machine of replicate. What production does around them in internal/node (disk, network, clients, a person who promotes) is a
-// model here, driven by one seeded scheduler: no goroutine, no clock, no I/O, so that a seed replays exactly, in any process.
+// Package coresim is the deterministic simulation of whole clusters out of the pure cores: the machines that decide in production decide here, and everything
+// around them is a model that one seed drives. One goroutine, no clock, no I/O: a seed is a life, to the bit.
 //
-// Faults are drawn for each seed: messages delayed, reordered, lost and doubled, partitions in one or both directions, crashes at any step with the loss of
-// what was not synced, pauses, wiped and restored disks. After them comes a healed phase, in which the cluster must become healthy
-// within a bound, given that a person promotes.
+//	go test ./test/coresim                          as many lives as fit in some seconds, the mutants, the same trace twice
+//	REPLD_SEEDS=100000 go test -timeout 1h ./test/coresim -run TestSeeds
+//	REPLD_SEED=17 go test ./test/coresim -run 'TestSeed$' -v
 //
-// Package invariant checks what happens. A run that violates it prints the seed, the command that replays it, and the end of its trace. A model with a
-// planted mistake (mutant.go) shows that the checks bite.
+// A life has a phase with faults and with persons who promote, hand over, demote, at times twice at once and at times with consent to loss; then the faults end and
+// the cluster must become healthy within a bound, with a person's help. All the time package invariant watches.
+//
+// # What is production code
+//
+//	failover.Machine, Decide   the role and the promotion rule, with the runner's bounds in ticks
+//	failover.Fence, Slots      on a model of one file that loses what was not synced, tears writes, and loses power between any two operations
+//	failover.Advance           in a model of the token store, shared by all or one a node
+//	replicate.CommitRule       what is committed, and how the sync set changes
+//	replicate.Progress         where a standby's stream begins
+//
+// # What is modelled
+//
+// In steps that other steps may come between, after the code they are named for: the runner and its jobs (runner.go), the host of a promotion (host.go), the log
+// writer, the applier and the sequencer (writer.go), both ends of a log stream (follow.go, rejoin.go, serve.go), the changes of the sync set (syncset.go), gossip and
+// what a higher epoch ends (proc.go), recovery of log, state and epoch (node.go). A log is a list of frames with a durable part; a state is a position; a snapshot
+// is a position that arrives later.
+//
+// The network delays, reorders, loses and doubles calls; streams keep their order and break, each direction by itself, and each end finds out by itself; links are cut one
+// way or both. Processes crash at any step, stand still, fail a sync; disks are lost, rot at the end of the log, or are set back to an older copy, one at a time.
+//
+// # What is not
+//
+// Bytes on disk and wire, and so damage other than at the end of a log (package wal's own tests); the state's content; leases, expiry, digests, retention's choice of
+// what to trim, the pause guard, WAIT; clients that retry; the wiring of internal/node itself, whose order of steps is copied here by hand: tests with real nodes
+// have to show that it is the same.
+//
+// # What a person has to know
+//
+// Some lives are outside of what the rules promise, and are taken for what they are: a promotion that counted a disk which was set back to an older copy (Excused), a
+// cluster in which only consent leads on although nothing was lost (Stuck), a standby that comes back only in the next epoch (Nudged). Stats counts them. An emptied node is
+// started only when the others are up and agree on an epoch; TestCareless shows why.
 package coresim

@@ -148,7 +148,7 @@ func (p *proc) grant(e wal.Epoch, candidate string, next wal.SyncSet, r reply) {
 		return
 	}
 	settled := p.follower.settled
-	if p.s.mutant(GrantMidAppend) || p.s.mutant(IgnoreEpoch) {
+	if p.s.mutant(IgnoreEpoch) {
 		settled = func() bool { return true }
 	}
 	p.await(nil, 500*ms, settled, func(ok bool) {
@@ -188,11 +188,7 @@ func (p *proc) startEpoch(j *job, a failover.StartEpoch, done func(failover.Even
 	}
 	p.judge(start)
 	p.writer = &writer{p: p, epoch: start.Epoch, last: end.LSN}
-	first := end.LSN + 1
-	if p.s.mutant(OldEpochCommits) {
-		first = 0
-	}
-	rule := replicate.NewCommitRule(p.n.name, start.Sync, p.commit.lsn, first)
+	rule := replicate.NewCommitRule(p.n.name, start.Sync, p.commit.lsn, end.LSN+1)
 	rule.Durable(p.log().Durable().LSN)
 	if !ours() {
 		fail(failover.ErrFenced)
@@ -242,6 +238,9 @@ func (p *proc) judge(start wal.EpochStart) {
 		return
 	}
 	for _, a := range p.runner.counted {
+		if !a.Voter {
+			continue // in doubt: counted only when all answered, and nobody is left who could know more (R8)
+		}
 		if d := s.byName(a.Node).disk; strconv.FormatUint(d.incarnation, 10) == a.Incarnation {
 			s.check.Counted(a.Node, fmt.Sprintf("epoch %d", start.Epoch), d.log)
 		}

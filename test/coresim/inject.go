@@ -156,6 +156,12 @@ func (s *Sim) command(n, peer *node, e Event) {
 	case Twice:
 		s.promote(n, failover.PromoteOptions{}, ignore)
 		s.promote(peer, failover.PromoteOptions{}, ignore)
+	case Coup:
+		for _, a := range s.open() {
+			s.cut(n.id, a.id, e.For)
+			s.cut(a.id, n.id, e.For)
+		}
+		s.promote(n, failover.PromoteOptions{}, ignore)
 	case Switchover:
 		s.switchover(n)
 	case Demote:

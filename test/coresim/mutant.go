@@ -17,19 +17,16 @@ const (
 	ForgetTenures     Mutant = "tenures before the last are forgotten"   // R6
 	NoFastForward     Mutant = "candidate keeps its own log"             // R5
 	SettleUnrecorded  Mutant = "sync set in force before it is recorded" // R6
-	OldEpochCommits   Mutant = "older records commit before epoch start" // R5
 	ApplyUncommitted  Mutant = "standby applies what is durable"         // R7
 	CutUnsaved        Mutant = "cut without saving"                      // R9
 	AckAfterFailure   Mutant = "failed sync is taken for a success"      // R10
 	KeepWipedAcks     Mutant = "acks of a lost disk still count"         // R11
-	TwoHolders        Mutant = "token store gives one epoch to two"      // R2
-	GrantMidAppend    Mutant = "grant does not wait for the append"      // R3
-	CountAllAcks      Mutant = "acks of an older stream and epoch count" // R4
+	CountAllAcks      Mutant = "acks that do not count are counted"      // R11
 )
 
 // Mutants lists them all.
 func Mutants() []Mutant {
 	return []Mutant{AckBeforeSync, DurableBeforeSync, AnswerOnLocalSync, UnsavedGrant, LyingSync, IgnoreEpoch, CommitOn, CountNonVoter, EarlyVoter,
-		ForgetTenures, NoFastForward, SettleUnrecorded, OldEpochCommits, ApplyUncommitted, CutUnsaved, AckAfterFailure, KeepWipedAcks, TwoHolders,
-		GrantMidAppend, CountAllAcks}
+		ForgetTenures, NoFastForward, SettleUnrecorded, ApplyUncommitted, CutUnsaved, AckAfterFailure, KeepWipedAcks,
+		CountAllAcks}
 }

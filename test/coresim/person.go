@@ -9,20 +9,18 @@ import (
 
 // clients write on whoever is open, and remember what was acked.
 type clients struct {
-	pace Time
 	last bool // the final write of the liveness phase was acked
 }
 
 func (s *Sim) startClients() {
-	s.clients.pace = s.between(2*ms, 40*ms)
-	s.after(s.clients.pace, nil, s.clientWrites)
+	s.after(s.c.Pace, nil, s.clientWrites)
 }
 
 func (s *Sim) clientWrites() {
 	if s.calm {
 		return
 	}
-	s.after(s.between(ms, 2*s.clients.pace), nil, s.clientWrites)
+	s.after(s.between(100*us, 2*s.c.Pace), nil, s.clientWrites)
 	n := s.nodes[s.rng.IntN(len(s.nodes))]
 	for range 1 + s.rng.IntN(3) {
 		s.write(n, func(error) {})
@@ -150,7 +148,7 @@ func (s *Sim) attend() {
 // fast-forward by snapshot. The rule may then refuse every promotion, and consent is the only way out.
 func (s *Sim) unvoted() bool {
 	for _, n := range s.nodes {
-		if n.proc != nil && !n.proc.fence.Voter() {
+		if p := n.proc; p != nil && (!p.fence.Voter() || p.answer().Blank) {
 			return true
 		}
 	}

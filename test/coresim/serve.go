@@ -311,6 +311,9 @@ func (sv *served) acked(a ack) {
 	}
 	if sv.counts {
 		b.acked = max(b.acked, a.durable)
+		if b.incarnation == sv.peer.disk.incarnation {
+			sv.p.s.check.Counted(sv.peer.name, "a commit", sv.peer.disk.log)
+		}
 		sv.p.updateRule(func() { sv.p.commit.rule.Acked(sv.peer.name, a.durable, a.sync) })
 	}
 	sv.p.changed()

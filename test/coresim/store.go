@@ -15,10 +15,6 @@ type tokenStore struct {
 
 func (t *tokenStore) compareAndSet(s *Sim, rev uint64, next failover.Record) error {
 	rec, err := failover.Advance(t.record, rev, next)
-	if err != nil && s.mutant(TwoHolders) && next.Epoch > 0 {
-		rec, err = next, nil
-		rec.Rev = t.record.Rev + 1
-	}
 	if err != nil {
 		return err
 	}

@@ -108,9 +108,30 @@ func (p *proc) advance() {
 	}
 	p.s.note(p.n, "commit", uint64(p.serving), uint64(now))
 	p.s.check.Committed(p.n.name, p.epochOfRule(), p.log(), old, now)
+	asked, found := p.copies(now)
+	p.s.check.Copies(p.n.name, p.epochOfRule(), now, asked, found)
 	p.commit.lsn = now
 	p.kickApplier()
 	p.pumpAll()
+}
+
+// copies returns how many acks the rule in force asks for, and on how many other disks the log up to lsn really is. A disk that was lost or set back without this node having met
+// it since may have held it.
+func (p *proc) copies(lsn wal.LSN) (asked, found int) {
+	set, _ := p.commit.rule.Rule()
+	at, err := p.log().PositionAt(lsn)
+	for _, n := range p.s.nodes {
+		if n == p.n || err != nil {
+			continue
+		}
+		b, l := p.standbys[n.name], n.disk.log
+		unmet := b == nil || b.incarnation != n.disk.incarnation || n.setBack
+		held, err := l.PositionAt(lsn)
+		if unmet || err != nil || held == at && l.endOf(l.durable).LSN >= lsn {
+			found++
+		}
+	}
+	return set.K, found
 }
 
 func (p *proc) epochOfRule() wal.Epoch {

@@ -17,6 +17,7 @@ type Frame struct {
 // History is the log of a node.
 type History interface {
 	Start() wal.Position
+	End() wal.Position
 	// PositionAt returns the greatest frame end at or below lsn, or an error below Start.
 	PositionAt(lsn wal.LSN) (wal.Position, error)
 	// Frames returns the frames with first LSN above after and last LSN up to to.

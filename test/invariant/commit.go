@@ -15,8 +15,8 @@ func (c *Checker) Committed(node string, epoch wal.Epoch, log History, from, lsn
 		}
 		return
 	}
-	if c.consents[epoch] && epoch > c.rebased {
-		c.rebase(epoch, log, lsn)
+	if e := c.consentedIn(epoch, log); e > 0 {
+		c.rebase(e, log, lsn)
 	}
 	if who, ok := c.committer[epoch]; ok && who != node {
 		c.Fail("R2", "%s committed LSN %d in epoch %d, in which %s committed before", node, lsn, epoch, who)
@@ -29,6 +29,22 @@ func (c *Checker) Committed(node string, epoch wal.Epoch, log History, from, lsn
 	for _, f := range log.Frames(min(from, wal.LSN(len(c.committed))), lsn) {
 		c.commit(node, epoch, f)
 	}
+}
+
+// consentedIn returns the newest epoch, epoch itself or one that log went through, that was begun with consent and has not been taken in yet; 0 if there is none.
+func (c *Checker) consentedIn(epoch wal.Epoch, log History) (newest wal.Epoch) {
+	if !c.consenting() {
+		return 0
+	}
+	if c.consents[epoch] && epoch > c.rebased {
+		return epoch
+	}
+	for _, f := range log.Frames(0, log.End().LSN) {
+		if e := f.End.Epoch; c.consents[e] && e > c.rebased && e > newest {
+			newest = e
+		}
+	}
+	return newest
 }
 
 func (c *Checker) commit(node string, epoch wal.Epoch, f Frame) {
@@ -107,5 +123,12 @@ func (c *Checker) Active(node string, epoch wal.Epoch, log History) {
 	}
 	if err := c.continues(log); err != nil {
 		c.Fail("R5", "%s is active in epoch %d, but %v", node, epoch, err)
+	}
+}
+
+// Copies says that node counted lsn as committed under a rule that asks for so many acks, and on how many other disks its log up to there is (R1).
+func (c *Checker) Copies(node string, epoch wal.Epoch, lsn wal.LSN, asked, found int) {
+	if found < asked && epoch >= c.rebased {
+		c.Fail("R1", "%s committed LSN %d in epoch %d with %d copies besides its own, %d were asked for", node, lsn, epoch, found, asked)
 	}
 }

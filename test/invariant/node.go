@@ -44,8 +44,8 @@ func (c *Checker) Wiped(node string) { c.debts[node] = c.End() }
 // Counted says that node's durable log was counted, by a promotion without consent or for a commit (R11).
 func (c *Checker) Counted(node, why string, log History) {
 	owed, ok := c.debts[node]
-	if !ok {
-		return
+	if !ok || c.consenting() {
+		return // what is owed is not known before the epoch that consent began has committed
 	}
 	at, err := log.PositionAt(owed.LSN)
 	if err == nil && at != owed && !c.givenUp[owed.Hash] {
