@@ -154,10 +154,7 @@ func (s *solo) recoveredOn(n int, fs vfs.FS) error {
 		}
 		return nil
 	}()
-	if stopped := h.stop(); err == nil {
-		err = stopped
-	}
-	return err
+	return errors.Join(err, h.stop()) // a node that stopped says why; its client saw only that it went away
 }
 
 // lieError: the node went on with something wrong.
