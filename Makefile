@@ -6,10 +6,10 @@ FUZZTIME ?= 30s
 BENCH    ?=
 export GOFLAGS := -trimpath -buildvcs=false
 
-.PHONY: help build demo test race lint fuzz bench clean
+.PHONY: help build demo test race lint fuzz bench faults-report clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## bin/repld and bin/replctl
 	go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/repld ./cmd/replctl
@@ -40,6 +40,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 bench: build ## throughput and latency beside redis-server on the same disk (BENCH='-quick' for a glance)
 	@go build -o bin/bench ./tools/bench
 	@bin/bench -bin bin $(BENCH)
+
+faults-report: ## run every test that asserts a row of the fault catalogue; writes docs/faults.md
+	go run ./tools/faultsreport
 
 clean: ## remove what was built and left over
 	rm -rf bin .demo .bench

@@ -134,6 +134,7 @@ func (c *crasher) append(l *Log, frames ...*Frame) {
 
 // TestCrashEverywhere is one scripted life of a log with a power cut before each of its operations (P1, P2, D1, D2, D21, D22;
 // R1, R8, R9).
+// Faults: P1, P2, D2, D21, D22 (a power cut before every operation of a scripted life)
 func TestCrashEverywhere(t *testing.T) {
 	c := newCrasher(t)
 	l, _ := testOpen(t, c.o)

@@ -47,6 +47,7 @@ func reopen(t *testing.T, b []byte, o Options, frames []*Frame) (Recovery, error
 
 // TestEveryCut: the file ends, or turns to zeros, at each byte. What is whole before stays; what is lost is told, except zeros
 // from a frame's end on, which only other records can tell from a shorter log (D1, D24; R8).
+// Faults: D1 (the file cut, or zeros, at each byte)
 func TestEveryCut(t *testing.T) {
 	fs, o, frames, end := small(t)
 	whole := readRaw(t, fs, o.Dir+"/"+segmentName(1))
@@ -91,6 +92,7 @@ func frameEnds(t *testing.T, b []byte, n int) []int64 {
 
 // TestEveryFlip: each bit of the file flips. The log is refused, or complete, or its last write is cut in doubt; if this
 // node knows that all was durable, or stopped in order, it is refused or complete (D8, D9, D12, D13; R8).
+// Faults: D8, D9, D12 (every bit of a log flipped, header and frames)
 func TestEveryFlip(t *testing.T) {
 	fs, o, frames, end := small(t)
 	path := o.Dir + "/" + segmentName(1)

@@ -39,6 +39,7 @@ func (f *faultyFS) fail(kind errorfs.OpKind) {
 
 // TestFailedSync: after one failed sync nothing more is acked, the sync is not retried, OnError is called once, and a restart
 // recovers everything that was acked (R10, D4, D18).
+// Faults: D4 (one sync that fails)
 func TestFailedSync(t *testing.T) {
 	for _, kind := range []errorfs.OpKind{errorfs.OpFileSyncData, errorfs.OpFileWriteAt} {
 		fs := newFaultyFS(syscall.EIO)
@@ -142,6 +143,7 @@ func TestRecoveryRewritesTail(t *testing.T) {
 }
 
 // TestNoSpace: a full disk does not matter within prepared segments; then the log fails with the reason, and opens again (D5).
+// Faults: D5 (an ENOSPC of the file system under the log)
 func TestNoSpace(t *testing.T) {
 	fs := newFaultyFS(syscall.ENOSPC)
 	o := testOptions(fs)
@@ -209,6 +211,7 @@ func (f *shortFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 // TestShortWrite: a write that wrote less fails the log; the half-written frame is cut at the next start (D3).
+// Faults: D3 (a write that wrote less)
 func TestShortWrite(t *testing.T) {
 	fs := &shortFS{FS: vfs.NewMem()}
 	o := testOptions(fs)
@@ -257,6 +260,7 @@ func (f *stuckFile) SyncData() error {
 
 // TestStuckSync: a watchdog sees the stuck sync and fails the log; callers are told at once, and the late completion is not
 // acked (D17, R10, R12).
+// Faults: D17 (a sync that does not return)
 func TestStuckSync(t *testing.T) {
 	fs := &stuckFS{FS: vfs.NewMem(), entered: make(chan struct{}, 1), release: make(chan struct{})}
 	l, _ := testOpen(t, testOptions(fs))

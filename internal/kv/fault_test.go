@@ -69,6 +69,7 @@ func isWrite(op errorfs.Op, name string) bool {
 }
 
 // TestFatal holds R10, R12 (fault rows D6 and D7): what Pebble hides ends in one OnFatal within the limit, and nothing is applied afterwards.
+// Faults: D6 (ENOSPC and EIO in flushes); D7 (a MANIFEST write that fails)
 func TestFatal(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -196,6 +197,7 @@ func TestTransient(t *testing.T) {
 
 // TestBitFlip holds D10: whatever bit of a table is flipped, a read gives the right value or an error that is ErrCorrupt,
 // and VerifyDir finds it.
+// Faults: D10 (every bit of a table flipped)
 func TestBitFlip(t *testing.T) {
 	base := vfs.NewMem()
 	s := openTest(t, Options{FS: base})

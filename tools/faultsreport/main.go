@@ -1,0 +1,59 @@
+// Command faultsreport writes docs/faults.md: each row of the fault catalogue, how it is injected, which test asserts it, and the result of
+// running just these tests. `make faults-report` runs it.
+//
+// Its source is the tests themselves. The doc comment of a test (or fuzz target) names the rows that it asserts, and how each is brought about:
+//
+//	// TestSalvage ... what it shows.
+//	// Faults: D8, D12 (a bit flipped in a closed log); D19 (a segment removed)
+//
+// A row that no test names is printed as NOT COVERED. A test that was skipped covers nothing, and the report says why it was.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	root := flag.String("root", ".", "the module's folder")
+	out := flag.String("o", "docs/faults.md", "file whose report is replaced; what stands outside of its marks is kept")
+	list := flag.Bool("list", false, "only print which tests assert which row; run nothing")
+	short := flag.Bool("short", false, "run the tests with -short")
+	timeout := flag.Duration("timeout", 10*time.Minute, "bound for the tests of one package")
+	flag.Parse()
+	if err := run(*root, *out, *list, *short, *timeout); err != nil {
+		fmt.Fprintf(os.Stderr, "faultsreport: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run makes the report. Failed tests and rows without a test are an error too, after the report is written.
+func run(root, out string, list, short bool, timeout time.Duration) error {
+	claims, err := scan(root)
+	if err != nil {
+		return err
+	}
+	if list {
+		os.Stdout.WriteString(listing(claims))
+		return nil
+	}
+	results := make(map[testID]result)
+	for _, p := range packagesOf(claims) {
+		fmt.Fprintf(os.Stderr, "faultsreport: %s: %d tests\n", p.dir, len(p.tests))
+		if err := runTests(root, p, short, timeout, results); err != nil {
+			return err
+		}
+	}
+	rep := report{claims: claims, results: results, short: short}
+	if err := splice(filepath.Join(root, out), rep.markdown()); err != nil {
+		return err
+	}
+	fmt.Println(rep.summary())
+	if n := rep.failed(); n > 0 {
+		return fmt.Errorf("%d tests failed: see %s", n, out)
+	}
+	return nil
+}
