@@ -52,24 +52,8 @@ func (m *Mesh) connect(ctx context.Context, p *peerState) error {
 }
 
 func (m *Mesh) dial(ctx context.Context, p *peerState) (*session, error) {
-	dctx, cancel := context.WithTimeout(ctx, m.o.HandshakeTimeout)
-	defer cancel()
-	c, err := m.o.Dial(dctx, p.Addr)
+	c, info, err := m.dialConn(ctx, p.Addr, p.Name, "")
 	if err != nil {
-		return nil, err
-	}
-	if m.o.WrapClient != nil {
-		wrapped, err := m.o.WrapClient(dctx, c, p.Name)
-		if err != nil {
-			_ = c.Close()
-			return nil, err
-		}
-		c = wrapped
-	}
-	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(past()) })()
-	info, err := m.dialerHandshake(c, p.Name)
-	if err != nil {
-		_ = c.Close()
 		return nil, err
 	}
 	return m.newSession(c, info, true)
@@ -144,7 +128,7 @@ func (m *Mesh) accept(ctx context.Context, l net.Listener) {
 func (m *Mesh) inbound(ctx context.Context, c net.Conn) *session {
 	info, s, err := m.welcome(ctx, c)
 	if err == nil {
-		return s
+		return s // nil for a link, which has its own goroutine
 	}
 	_ = c.Close()
 	about := info.Node
@@ -173,6 +157,10 @@ func (m *Mesh) welcome(ctx context.Context, c net.Conn) (PeerInfo, *session, err
 	info, err := m.acceptorHandshake(c)
 	if err != nil {
 		return info, nil, err
+	}
+	if info.Link != "" {
+		m.running.Go(func() { m.serveLink(ctx, info, c) })
+		return info, nil, nil
 	}
 	s, err := m.newSession(c, info, false)
 	return info, s, err

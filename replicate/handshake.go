@@ -8,9 +8,12 @@ import (
 )
 
 // dialerHandshake runs the dialer's part on c. The caller has set no deadline; it is cleared on return.
-func (m *Mesh) dialerHandshake(c net.Conn, to string) (PeerInfo, error) {
+// kind is that of a link, "" for a session.
+func (m *Mesh) dialerHandshake(c net.Conn, to, kind string) (PeerInfo, error) {
 	defer m.deadline(c)()
-	if err := writePreface(c, m.preface(to)); err != nil {
+	first := m.preface(to)
+	first.Link = kind
+	if err := writePreface(c, first); err != nil {
 		return PeerInfo{}, err
 	}
 	p, err := readPreface(c)
@@ -83,7 +86,7 @@ func (m *Mesh) refuse(c net.Conn, to string, err error) error {
 
 // judge checks what the other side says of itself. want is the peer that we dialed, "" when it dialed us.
 func (m *Mesh) judge(p preface, want string, c net.Conn) (PeerInfo, error) {
-	info := PeerInfo{Node: p.Node, Incarnation: p.Incarnation, Version: min(p.Version, m.o.Version), Remote: remote(c)}
+	info := PeerInfo{Node: p.Node, Incarnation: p.Incarnation, Version: min(p.Version, m.o.Version), Remote: remote(c), Link: p.Link}
 	own := hex.EncodeToString(m.o.Incarnation[:])
 	switch {
 	case info.Version < p.MinVersion || info.Version < m.o.MinVersion:

@@ -21,6 +21,7 @@ type Mesh struct {
 
 	mu       sync.Mutex
 	handlers map[string]func(*Stream)
+	links    map[string]func(PeerInfo, net.Conn)
 	stop     context.CancelFunc // of Run
 	finished chan struct{}      // closed when Run has returned
 	closed   bool
@@ -132,9 +133,14 @@ func (m *Mesh) Run(ctx context.Context) error {
 	m.mu.Unlock()
 	defer close(m.finished)
 
-	if m.o.Listen != nil {
-		l, err := m.o.Listen()
+	for _, listen := range []func() (net.Listener, error){m.o.LinkListen, m.o.Listen} {
+		if listen == nil {
+			continue
+		}
+		l, err := listen()
 		if err != nil {
+			cancel()
+			m.running.Wait()
 			return fmt.Errorf("listen for peers: %w", err)
 		}
 		defer context.AfterFunc(ctx, func() { _ = l.Close() })()

@@ -104,7 +104,7 @@ func TestHandshake(t *testing.T) {
 					}
 					accepted <- err
 				}()
-				info, err := a.dialerHandshake(ca, to)
+				info, err := a.dialerHandshake(ca, to, "")
 				checkRefusal(t, err, c.code, c.words)
 				checkRefusal(t, <-accepted, c.code, c.words)
 				if c.code == "" && info.Node != "b" {

@@ -17,6 +17,8 @@ const ProtocolVersion = 1
 type Peer struct {
 	Name string
 	Addr string // host:port, as Dial understands it
+	// LinkAddr is where the peer takes links; "" means Addr.
+	LinkAddr string
 }
 
 // PeerInfo says who is at the other end of a session; the preface exchange established it.
@@ -25,6 +27,7 @@ type PeerInfo struct {
 	Incarnation string // 32 hex digits
 	Version     int    // of the protocol as agreed
 	Remote      string // network address, for logs
+	Link        string // kind of link that the connection is, "" for a session
 }
 
 // MeshOptions configures a Mesh.
@@ -43,6 +46,8 @@ type MeshOptions struct {
 	Peers []Peer
 	// Listen opens the listener; it is called once, by Run. nil: inbound sessions are not accepted.
 	Listen func() (net.Listener, error)
+	// LinkListen opens another listener, meant for links; called once, by Run. nil: links come in by Listen's.
+	LinkListen func() (net.Listener, error)
 	// Dial connects to a peer's address (default: TCP).
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// WrapServer and WrapClient may put TLS around a connection before the preface. peer is the name that we want to

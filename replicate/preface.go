@@ -26,6 +26,7 @@ type preface struct {
 	Node        string `json:"node"`
 	To          string `json:"to"` // the node that the sender of this message believes to talk to
 	Incarnation string `json:"incarnation"`
+	Link        string `json:"link,omitempty"` // this connection is a link of a kind, not a session
 	Code        string `json:"code,omitempty"` // refused, and why; the session ends
 	Refuse      string `json:"refuse,omitempty"`
 }
@@ -113,6 +114,11 @@ func (p preface) check() error {
 	}
 	if b, err := hex.DecodeString(p.Incarnation); err != nil || len(b) != 16 {
 		return fmt.Errorf("incarnation %q is not 32 hex digits", p.Incarnation)
+	}
+	if p.Link != "" {
+		if err := checkNames(p.Link); err != nil {
+			return err
+		}
 	}
 	if p.Version < 1 || p.MinVersion < 1 || p.MinVersion > p.Version {
 		return fmt.Errorf("versions %d to %d make no range", p.MinVersion, p.Version)

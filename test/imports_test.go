@@ -23,7 +23,8 @@ var allowed = map[string][]string{
 	"internal/admin":           {"wal"},
 	"internal/config":          {},
 	"cmd/repld":                {"failover", "internal/admin", "internal/config", "internal/node", "internal/resp", "internal/server", "wal"},
-	"internal/node":            {"failover", "internal/admin", "internal/kv", "internal/resp", "internal/server", "replicate", "snapshot", "wal"},
+	"internal/heartbeat":       {"failover", "wal"},
+	"internal/node":            {"failover", "internal/admin", "internal/heartbeat", "internal/kv", "internal/resp", "internal/server", "replicate", "snapshot", "wal"},
 }
 
 // TestImportDirection holds the import arrows: the packages below internal/node do not know each other except as listed, and only the
@@ -47,6 +48,7 @@ func TestImportDirection(t *testing.T) {
 func TestPureCore(t *testing.T) {
 	pure := map[string]bool{
 		"failover/machine.go": true, "failover/rule.go": true, "failover/decide.go": true,
+		"failover/detect.go": true, "failover/detect_events.go": true, "failover/lease.go": true,
 		"replicate/progress.go": true, "replicate/commit.go": true, "wal/decide.go": true,
 	}
 	forbidden := []string{"os", "net", "time", "sync", "context", "github.com/cockroachdb/pebble/v2/vfs"}
