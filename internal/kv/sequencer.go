@@ -14,16 +14,20 @@ import (
 type Sequencer struct {
 	s       *Store
 	over    overlay
+	recent  recent
 	count   int64 // number of keys after the newest record in flight
 	txn     Txn
 	touched func(key []byte, all bool)
 	soonest int64 // no expiry index row in Pebble is before this, in unix milliseconds
 }
 
+// recentShare is the part of CacheBytes that a Sequencer takes, beside the cache, for what it knows of recently used keys.
+const recentShare = 4
+
 // NewSequencer starts evaluating writes. The whole log must have been applied, and from now on nothing may be applied
 // that did not pass through the Sequencer (epoch starts and marks excepted, which change no keys).
 func (s *Store) NewSequencer() *Sequencer {
-	q := &Sequencer{s: s, over: newOverlay(), count: s.keys.Load()}
+	q := &Sequencer{s: s, over: newOverlay(), recent: newRecent(s.o.CacheBytes / recentShare), count: s.keys.Load()}
 	q.txn.q = q
 	return q
 }

@@ -25,7 +25,6 @@ type Txn struct {
 
 	row   []byte // Pebble key of the current read
 	value []byte // what Get has returned last
-	probe probe
 }
 
 // change is what a key holds after the record; key and value lie in the payload.
@@ -33,15 +32,6 @@ type change struct {
 	key     []byte
 	entry   Entry
 	deleted bool
-}
-
-// probe remembers the key that was last looked for in Pebble, because most commands look twice: to decide and to write. It
-// stays right for the life of the Txn: what becomes applied meanwhile is in the overlay, which is asked first.
-type probe struct {
-	valid    bool
-	key      []byte
-	present  bool
-	expireAt int64
 }
 
 // indexFrom is the number of changes from which a map finds a key sooner than a loop.
@@ -53,7 +43,6 @@ func (t *Txn) begin(now time.Time) {
 	t.count, t.cleared = t.q.count, false
 	t.changes = t.changes[:0]
 	clear(t.index)
-	t.probe.valid = false
 }
 
 // Now implements View.
@@ -123,13 +112,13 @@ func (t *Txn) peek(key []byte) (present bool, expireAt int64, err error) {
 		return false, 0, t.err
 	}
 	e, present, known := t.find(key)
-	switch {
-	case known:
-	case t.probe.valid && string(t.probe.key) == string(key):
-		return t.probe.present, t.probe.expireAt, nil
-	default:
-		e, present, err = t.base(key, false)
+	if known {
+		return present, e.ExpireAt, nil
 	}
+	if present, expireAt, known = t.q.recent.get(key); known {
+		return present, expireAt, nil
+	}
+	e, present, err = t.base(key, false)
 	return present, e.ExpireAt, err
 }
 
@@ -144,8 +133,7 @@ func (t *Txn) base(key []byte, value bool) (Entry, bool, error) {
 	if err != nil {
 		return Entry{}, false, t.fail(err)
 	}
-	p := &t.probe
-	p.valid, p.key, p.present, p.expireAt = true, append(p.key[:0], key...), closer != nil, e.ExpireAt
+	t.q.recent.put(key, closer != nil, e.ExpireAt)
 	if closer == nil {
 		return Entry{}, false, nil
 	}
@@ -192,11 +180,15 @@ func (t *Txn) Commit(lsn wal.LSN) {
 
 func (t *Txn) touch() {
 	q := t.q
-	if t.cleared && q.touched != nil {
-		q.touched(nil, true)
+	if t.cleared {
+		q.recent.forget()
+		if q.touched != nil {
+			q.touched(nil, true)
+		}
 	}
 	for i := range t.changes {
 		c := &t.changes[i]
+		q.recent.put(c.key, !c.deleted, c.entry.ExpireAt)
 		if c.entry.ExpireAt != 0 {
 			q.soonest = min(q.soonest, c.entry.ExpireAt)
 		}
