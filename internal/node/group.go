@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"repld/failover"
+	"repld/internal/events"
 	"repld/replicate"
 	"repld/snapshot"
 	"repld/wal"
@@ -32,6 +33,7 @@ type group struct {
 	applier   *applier
 	digests   *digests
 	alarms    *alarms
+	events    *events.Log
 	guard     *pauseGuard
 	peers     *peers
 	sender    *replicate.Sender
@@ -116,5 +118,6 @@ func (g *group) acked(standby string, a replicate.Ack) {
 
 func (g *group) regressed(standby string, r replicate.Regress) {
 	g.logger.Warn("standby lost records that it had acked", "standby", standby, "had", r.Had, "has", r.Has, "reason", r.Reason)
+	g.regressEvent(standby, r)
 	g.commit.update(func(c *replicate.CommitRule) { c.Forget(standby) })
 }

@@ -14,6 +14,7 @@ import (
 
 	"repld/failover"
 	"repld/internal/admin"
+	"repld/internal/events"
 	"repld/internal/server"
 	"repld/replicate"
 )
@@ -28,6 +29,7 @@ type Node struct {
 	group  *group
 	server *server.Server
 	admin  http.Handler
+	events *events.Log
 
 	failed  chan struct{} // closed by fail
 	failure error         // why; set before failed is closed
@@ -60,6 +62,9 @@ func Open(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := n.openEvents(); err != nil {
+		return nil, err
+	}
 	n.mesh, err = replicate.NewMesh(replicate.MeshOptions{
 		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, Dial: o.Dial,
 		OnPeer: n.peerChanged, Logger: n.logger,
@@ -67,7 +72,7 @@ func Open(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.group, err = openGroup(&n.o, n.id, fresh, n.mesh, n.fail)
+	n.group, err = openGroup(&n.o, n.id, fresh, n.mesh, n.events, n.fail)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +81,7 @@ func Open(o Options) (_ *Node, err error) {
 	}
 	n.logger.Info("node opened", "incarnation", n.id.Incarnation, "epoch", n.group.fence.Epoch(), "log", n.group.log.End(), "applied", n.group.state.applied(),
 		"clean", n.group.recovery.Clean)
+	n.opened()
 	return n, nil
 }
 
@@ -101,7 +107,8 @@ func (n *Node) fail(err error) {
 }
 
 // peerChanged is called for each session that comes up or goes away.
-func (n *Node) peerChanged(_ string, up bool) {
+func (n *Node) peerChanged(name string, up bool) {
+	n.events.Record(events.Peer, "session with a peer changed", slog.String("peer", name), slog.Bool("up", up))
 	if g := n.group; up && g != nil {
 		g.follower.kick()
 		select {
@@ -154,6 +161,7 @@ func (n *Node) parts() []part {
 	g := n.group
 	peerHTTP := &http.Server{Handler: g.peerHandler(n.admin), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug)}
 	parts := []part{
+		{"events", n.journal},
 		{"digests", g.digests.run},
 		{"pause guard", g.guard.run},
 		{"applier", g.applier.run},
@@ -225,6 +233,7 @@ const failedStop = 3 * time.Second
 
 // stop ends everything in reverse.
 func (n *Node) stop(all []running) error {
+	n.closes()
 	n.stopClients()
 	var errs []error
 	for i := len(all) - 1; i >= 0; i-- {

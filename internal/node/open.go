@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"repld/failover"
+	"repld/internal/events"
 	"repld/internal/kv"
 	"repld/internal/server"
 	"repld/replicate"
@@ -14,10 +15,10 @@ import (
 )
 
 // openGroup opens everything that lies on disk. Nothing runs yet.
-func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, fatal func(error)) (_ *group, err error) {
+func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journal *events.Log, fatal func(error)) (_ *group, err error) {
 	g := &group{
 		o: o, dir: o.FS.PathJoin(o.Dir, "groups", o.Group), incarnation: id.Incarnation,
-		logger: o.Logger.With("group", o.Group), fatal: fatal, alarms: newAlarms(), met: make(chan struct{}, 1), started: time.Now(),
+		logger: o.Logger.With("group", o.Group), fatal: fatal, alarms: newAlarms(journal), events: journal, met: make(chan struct{}, 1), started: time.Now(),
 	}
 	defer func() {
 		if err != nil {
@@ -164,6 +165,7 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 		OnCommitted: func(lsn wal.LSN, _ time.Time) { g.commit.learned(lsn) },
 		OnDiverged: func(d wal.Diverged) {
 			g.logger.Warn("log suffix saved aside and cut", "path", d.Path, "from", d.From, "to", d.To, "records", d.Records)
+			g.divergedEvent(d)
 		},
 		DivergedDir: g.path("diverged"), FS: g.o.FS, IncomingDir: g.path("incoming"), StagedDir: g.path("state.new"), Install: g.install, Rewind: g.rewind,
 		Logger: g.o.Logger,
@@ -179,6 +181,7 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 	if err != nil {
 		return err
 	}
+	g.witness()
 	mesh.Handle(streamLog, func(peer replicate.PeerInfo, name string, s net.Conn) { g.sender.Serve(peer, name, s) })
 	return nil
 }

@@ -3,7 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
+	"repld/internal/events"
 	"repld/snapshot"
 	"repld/wal"
 )
@@ -29,6 +31,7 @@ func (g *group) install(_ context.Context, m snapshot.Manifest, dir string, know
 	}
 	g.commit.reset(m.Position.LSN)
 	g.newSnapshots()
+	g.events.Record(events.Snapshot, "snapshot installed", slog.Any("position", m.Position), slog.Int64("bytes", m.Bytes()))
 	g.applier.kick()
 	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
+	"repld/internal/events"
 	"repld/replicate"
 	"repld/wal"
 )
@@ -123,6 +125,7 @@ func (s *syncSet) settle(ctx context.Context, to wal.SyncSet) (err error) {
 	s.commit.update(func(r *replicate.CommitRule) { err = r.Settle() })
 	if err == nil {
 		s.logger.Warn("sync set changed", "sync", to)
+		s.events.Record(events.SyncSet, "sync set changed", slog.Any("sync", to))
 	}
 	return err
 }
