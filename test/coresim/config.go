@@ -27,6 +27,7 @@ type Config struct {
 	Loss     int  // messages lost, in 1000
 	Pace     Time // between the writes of clients, on average
 	Patience int  // bounds of the role machine, as 1/n of production's
+	Drift    int  // clocks of the nodes run by up to so much too fast or too slow, in 1000
 	Length   Time // of the phase with faults
 	Events   []Event
 	Careless bool // an emptied node is started again at once, whatever the others know
@@ -35,8 +36,8 @@ type Config struct {
 
 // String is the option set in one line.
 func (c Config) String() string {
-	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, shrink %v, lagged %d, slow disks %v, loss %d/1000, a write every %d us, bounds 1/%d, %d events, mutant %q",
-		c.Seed, c.Nodes, c.K, c.Shared, c.Shrink, c.Lagged, c.Slow, c.Loss, c.Pace, c.Patience, len(c.Events), c.Mutant)
+	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, shrink %v, lagged %d, slow disks %v, loss %d/1000, a write every %d us, bounds 1/%d, drift %d/1000, %d events, mutant %q",
+		c.Seed, c.Nodes, c.K, c.Shared, c.Shrink, c.Lagged, c.Slow, c.Loss, c.Pace, c.Patience, c.Drift, len(c.Events), c.Mutant)
 }
 
 // Kind is what an Event does.
@@ -110,6 +111,9 @@ func Draw(seed uint64) Config {
 		c.Pace = Time(300+r.IntN(1500)) * us
 	}
 	c.Length = 4*sc + Time(r.IntN(12))*sc
+	if d := rand.New(rand.NewPCG(seed, 0xd1)); d.IntN(3) == 0 {
+		c.Drift = 1 + d.IntN(300)
+	}
 	c.Events = draw(r, c, weights(r, c), 40+r.IntN(400))
 	if c.Nodes > 2 && r.IntN(8) == 0 {
 		c.harsh(r)

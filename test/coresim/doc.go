@@ -2,7 +2,7 @@
 // around them is a model that one seed drives. One goroutine, no clock, no I/O: a seed is a life, to the bit.
 //
 //	go test ./test/coresim                          as many lives as fit in some seconds, the mutants, the same trace twice
-//	REPLD_SEEDS=100000 go test -timeout 1h ./test/coresim -run TestSeeds
+//	NIGHTLY=1 go test -timeout 2h ./test/coresim    100,000 of them, and the mutants without knowing which seeds catch them
 //	REPLD_SEED=17 go test ./test/coresim -run 'TestSeed$' -v
 //
 // A life has a phase with faults and with persons who promote, hand over, demote, at times twice at once and at times with consent to loss; then the faults end and

@@ -31,6 +31,7 @@ type node struct {
 	id   int
 	name string
 
+	drift    Time // what its clock gains, in 1000
 	disk     *disk
 	proc     *proc
 	paused   Time
@@ -43,7 +44,11 @@ type node struct {
 }
 
 func (s *Sim) addNode(id int) {
-	s.nodes = append(s.nodes, &node{s: s, id: id, name: name(id), disk: newDisk()})
+	n := &node{s: s, id: id, name: name(id), disk: newDisk()}
+	if d := s.c.Drift; d > 0 {
+		n.drift = Time(s.rng.IntN(2*d+1) - d)
+	}
+	s.nodes = append(s.nodes, n)
 }
 
 // crash ends the process. loss: 0 any part of what is not synced survives, 1 nothing of it, 2 all.

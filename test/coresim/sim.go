@@ -108,7 +108,13 @@ func (s *Sim) at(t Time, p *proc, fn func()) {
 	heap.Push(&s.queue, event{at: t, seq: s.seq, p: p, fn: fn})
 }
 
-func (s *Sim) after(d Time, p *proc, fn func()) { s.at(s.now+d, p, fn) }
+// after schedules fn as a step of p, by p's own clock.
+func (s *Sim) after(d Time, p *proc, fn func()) {
+	if p != nil {
+		d += d * p.n.drift / 1000
+	}
+	s.at(s.now+d, p, fn)
+}
 
 // step runs the next event.
 func (s *Sim) step() {

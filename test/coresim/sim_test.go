@@ -40,11 +40,14 @@ func number(t *testing.T, name string, def uint64) uint64 {
 	return n
 }
 
-// R1–R5, R7, R9–R12, R15: lives of clusters, as many as fit in some seconds, or REPLD_SEEDS of them.
+// R1–R5, R7, R9–R12, R15: lives of clusters, as many as fit in some seconds, or REPLD_SEEDS of them; 100,000 with NIGHTLY=1.
 func TestSeeds(t *testing.T) {
-	seeds, limit := number(t, "REPLD_SEEDS", 0), 6*time.Second
-	if testing.Short() {
-		limit = 2 * time.Second
+	seeds, limit := number(t, "REPLD_SEEDS", 0), 3*time.Second
+	switch {
+	case testing.Short():
+		limit = time.Second
+	case seeds == 0 && os.Getenv("NIGHTLY") != "":
+		seeds = 100_000
 	}
 	began := time.Now()
 	all, runs, failed := sweep(func(seed uint64) bool {
@@ -57,7 +60,8 @@ func TestSeeds(t *testing.T) {
 		t.Errorf("%v\n%s", r.Config, Shrink(r, 200, 60).Report())
 	}
 	d := time.Since(began).Seconds()
-	t.Logf("%d seeds, %.0f seeds/s, %.0f simulated s/s, %.0f steps/s", runs, float64(runs)/d, float64(all.Time)/float64(sc)/d, float64(all.Steps)/d)
+	t.Logf("%d seeds, %.0f seeds/s, %.0f simulated s/s, %.0f steps/s, %.0f failovers/min", runs, float64(runs)/d, float64(all.Time)/float64(sc)/d,
+		float64(all.Steps)/d, float64(all.Promotions)/d*60)
 	t.Logf("%+v", all)
 	if runs >= 300 && (all.Promotions < runs || all.Switchover == 0 || all.Seeded == 0 || all.Cut == 0 || all.SetChanges == 0 || all.Acked == 0) {
 		t.Errorf("the lives are idle: %+v", all)
