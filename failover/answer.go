@@ -42,6 +42,8 @@ type Answer struct {
 	// of its log, are whole.
 	Doubt bool `json:"doubt,omitempty"`
 	Blank bool `json:"blank"` // the log holds nothing: neither records nor a snapshot's position
+	// Held: a person told this node to apply nothing more, so that its state stays where it is. It may only be promoted to a moment (Cut).
+	Held bool `json:"held,omitempty"`
 }
 
 // Situation is everything the promotion rule looks at.
@@ -57,6 +59,15 @@ type Situation struct {
 	Fenced        wal.Epoch
 	AllowDataLoss bool // a person consented to lose what R5 cannot show to be safe
 	Bootstrap     bool // a person said that this is a new cluster
+	Cut           *Cut // a person wants the history to end there
+}
+
+// Cut is a person's consent to end the history at a moment, although acked writes come after it: what they wrote was the mistake. The
+// records behind it are saved (R9), never thrown away.
+type Cut struct {
+	At  wal.Position `json:"at"`  // end of the last frame that is kept whole
+	LSN wal.LSN      `json:"lsn"` // the last record kept; those behind At are written again, first thing in the new epoch
+	Why string       `json:"why"` // in the person's words: "before DEL user:*"
 }
 
 // Loss is what a promotion gives up, LSNs inclusive. The zero Loss is none.
@@ -96,7 +107,8 @@ type Plan struct {
 	History   []Tenure  `json:"history,omitempty"`
 	Forgotten wal.Epoch `json:"forgotten,omitempty"`
 	Loss      Loss      `json:"loss"`
-	Reasons   []string  `json:"reasons"` // why it is refused, or what the person should know
+	Cut       *Cut      `json:"cut,omitempty"` // where the history ends, if a person said so
+	Reasons   []string  `json:"reasons"`       // why it is refused, or what the person should know
 }
 
 func (p Plan) why() string {

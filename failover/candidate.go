@@ -67,7 +67,7 @@ func (m *Machine) surveyDone(ev SurveyDone) {
 func (m *Machine) situation(answers []Answer, fenced wal.Epoch, next wal.SyncSet) Situation {
 	o := m.promotion.options
 	return Situation{Candidate: m.o.Node, Nodes: m.o.Nodes, Answers: answers, Token: m.promotion.token, Shared: m.o.Shared,
-		Next: next, Fenced: fenced, AllowDataLoss: o.AllowDataLoss, Bootstrap: o.Bootstrap}
+		Next: next, Fenced: fenced, AllowDataLoss: o.AllowDataLoss, Bootstrap: o.Bootstrap, Cut: o.Cut}
 }
 
 func (m *Machine) tokenWon(ev TokenWon) {
@@ -129,8 +129,12 @@ func (m *Machine) startEpoch() {
 	p := &m.promotion
 	m.waitFor(stageEpochStart)
 	m.tell("epoch %d: committing its first record", m.epoch)
-	m.emit(StartEpoch{Attempt: m.attempt, Start: wal.EpochStart{Epoch: m.epoch, Holder: m.o.Node, Sync: p.plan.Next,
-		Reason: p.options.Reason, Previous: p.plan.Target, LostFrom: p.plan.Loss.From, LostTo: p.plan.Loss.To}})
+	start := wal.EpochStart{Epoch: m.epoch, Holder: m.o.Node, Sync: p.plan.Next,
+		Reason: p.options.Reason, Previous: p.plan.Target, LostFrom: p.plan.Loss.From, LostTo: p.plan.Loss.To}
+	if c := p.plan.Cut; c != nil {
+		start.CutAt, start.Cut = c.LSN, c.Why
+	}
+	m.emit(StartEpoch{Attempt: m.attempt, Start: start})
 }
 
 func (m *Machine) epochStarted(ev EpochStarted) {

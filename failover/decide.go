@@ -65,6 +65,7 @@ func (r rule) decide(s Situation) Plan {
 		q.decideFresh()
 	} else {
 		q.decideData()
+		q.decideCut()
 	}
 	q.conclude()
 	return q.plan
@@ -268,6 +269,9 @@ func (q *inquiry) conclude() {
 		p.Allowed, p.Consented = true, true
 		p.Loss = q.loss()
 		p.Reasons = append(p.Reasons, fmt.Sprintf("consented to data loss: %s", p.Loss))
+	}
+	if p.Allowed && p.Cut != nil {
+		q.concludeCut()
 	}
 	for _, a := range q.Answers {
 		if p.Allowed && q.Fenced == 0 && a.Reachable && a.Role == RoleActive && a.Node != q.Candidate {

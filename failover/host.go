@@ -24,7 +24,8 @@ type Host interface {
 	// advances, which extends the bound. Not called when this node is the most advanced itself.
 	FastForward(ctx context.Context, from string, to wal.Position, progress func(string)) error
 	// StartEpoch starts the log writer in the epoch, appends the epoch-start record and returns its LSN when it
-	// is committed. On error the runner calls StopWriter.
+	// is committed. With start.CutAt it first cuts the log behind start.Previous, having saved what comes after (R9), and appends the records
+	// from there up to CutAt again, behind the epoch-start record. On error the runner calls StopWriter.
 	StartEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, error)
 	// Replay applies everything up to the epoch-start record.
 	Replay(ctx context.Context, progress func(string)) error

@@ -57,6 +57,7 @@ type PromoteOptions struct {
 	AllowDataLoss bool   `json:"allow_data_loss"` // consent to lose what R5 cannot show to be safe
 	Bootstrap     bool   `json:"bootstrap"`       // this is a new cluster
 	K             *int   `json:"k,omitempty"`     // start the epoch with this k instead of the configured one
+	Cut           *Cut   `json:"cut,omitempty"`   // end the history there: consent to give up what comes after
 }
 
 // Result of a promotion, or of a switchover (then only Epoch).
@@ -191,7 +192,7 @@ func (r *Runner) Plan(ctx context.Context, o PromoteOptions) (Plan, error) {
 		return Plan{}, fmt.Errorf("load token: %w", err)
 	}
 	return Decide(Situation{Candidate: r.o.Node, Nodes: r.o.Nodes, Answers: r.o.Host.Survey(ctx), Token: token,
-		Shared: r.o.Store.Shared(), Next: r.next(o), AllowDataLoss: o.AllowDataLoss, Bootstrap: o.Bootstrap}), nil
+		Shared: r.o.Store.Shared(), Next: r.next(o), AllowDataLoss: o.AllowDataLoss, Bootstrap: o.Bootstrap, Cut: o.Cut}), nil
 }
 
 // Demote makes an active node a standby, and ends a promotion under way. Writes in flight are answered as unknown

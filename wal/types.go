@@ -117,4 +117,9 @@ type EpochStart struct {
 	Previous Position `json:"previous"`            // end of the log that the epoch continues
 	LostFrom LSN      `json:"lost_from,omitempty"` // first LSN given up with consent, 0 if none is known
 	LostTo   LSN      `json:"lost_to,omitempty"`   // last LSN given up as far as known
+	// A person ended the history at CutAt, and Cut says how that was put. Carried is the number of records that follow this one and were written again,
+	// because they stood between Previous, a frame's end, and CutAt.
+	CutAt   LSN    `json:"cut_at,omitempty"`
+	Cut     string `json:"cut,omitempty"`
+	Carried uint64 `json:"carried,omitempty"`
 }

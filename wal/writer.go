@@ -115,22 +115,56 @@ func (w *Writer) Append(kind Kind, payload []byte) (LSN, error) {
 		w.mu.Unlock()
 		return 0, err
 	}
+	lsn, fresh, full := w.appendLocked(kind, payload, size)
+	w.mu.Unlock()
+	w.appended(fresh, full)
+	return lsn, nil
+}
+
+// AppendAll is Append of several records that follow each other without another between them, and that share one frame if they fit in one. It returns the LSN of the
+// first one.
+func (w *Writer) AppendAll(records []Record) (first LSN, err error) {
+	for _, r := range records {
+		if size := recordSize(r.Payload); uint64(size) > uint64(w.l.o.MaxFrameBytes) {
+			return 0, fmt.Errorf("%w: record of %d bytes: want at most %d", ErrTooLarge, len(r.Payload), w.l.o.MaxFrameBytes)
+		}
+	}
+	w.mu.Lock()
+	if err := w.mu.err; err != nil {
+		w.mu.Unlock()
+		return 0, err
+	}
+	first = w.mu.next
+	var anyFresh, anyFull bool
+	for _, r := range records {
+		_, fresh, full := w.appendLocked(r.Kind, r.Payload, recordSize(r.Payload))
+		anyFresh, anyFull = anyFresh || fresh, anyFull || full
+	}
+	w.mu.Unlock()
+	w.appended(anyFresh, anyFull)
+	return first, nil
+}
+
+// appendLocked puts a record into the chunk that fills. w.mu is held.
+func (w *Writer) appendLocked(kind Kind, payload []byte, size int) (lsn LSN, fresh, full bool) {
 	c, fresh := w.chunkFor(size)
 	before := len(c.buf)
 	c.buf = appendRecord(c.buf, kind, payload)
 	c.count++
 	w.mu.queued += len(c.buf) - before
-	lsn := w.mu.next
+	lsn = w.mu.next
 	w.mu.next++
-	full := fresh && len(w.mu.queue) > 1
-	w.mu.Unlock()
+	return lsn, fresh, fresh && len(w.mu.queue) > 1
+}
+
+// appended wakes the goroutine after an append.
+func (w *Writer) appended(fresh, full bool) {
 	if fresh {
 		w.signal()
 	}
 	if full {
 		poke(w.pace)
 	}
-	return lsn, nil
 }
 
 // chunkFor returns the chunk that fills, or a fresh one if it is full. w.mu is held.

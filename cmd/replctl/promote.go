@@ -16,6 +16,7 @@ import (
 
 func (a *app) promoteCmd() *cobra.Command {
 	var req admin.PromoteRequest
+	var moment momentFlags
 	var k int
 	var yes bool
 	cmd := &cobra.Command{
@@ -26,8 +27,13 @@ its later writes is accepted. Use switchover when the old active is well.
 
 Enough nodes have to answer to show that no acknowledged write can be missing: the last active, or all but k-1 of
 the sync set. Otherwise it is refused with exit code 5. --allow-data-loss overrides that, asks for confirmation (or --yes), and says and
-records what was given up.`,
-		Example: "  replctl promote b --plan\n  replctl promote b\n  replctl promote b --allow-data-loss --reason 'rack 2 burnt down'",
+records what was given up.
+
+To undo a mistake, promote a standby whose state has not reached it yet (a lagged one) to a moment: --to-lsn, --to-time or --before. Its history
+ends there (the node is held from then on); what comes after is set aside on each node that has it, for: replctl salvage. --plan shows the records around the cut. It asks for
+confirmation (or --yes). The other nodes are rebuilt from the new active; until then the new epoch promises no copies (--sync 0), then as many as
+configured. --before looks at the effects of records: DEL (which a removal of all keys is, too), SET, CLEAR, or ANY, on keys like the pattern.`,
+		Example: "  replctl promote b --plan\n  replctl promote b\n  replctl promote c --before 'DEL user:*' --plan\n  replctl promote b --allow-data-loss --reason 'rack 2 burnt down'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -36,8 +42,16 @@ records what was given up.`,
 			if cmd.Flags().Changed("sync") {
 				req.Sync = &k
 			}
+			if err := moment.into(&req, a.now()); err != nil {
+				return err
+			}
 			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
-				if req.AllowDataLoss && !req.Plan && !yes {
+				if req.ToMoment() && !req.Plan {
+					var err error
+					if req, err = a.confirmCut(ctx, c, req, yes); err != nil {
+						return err
+					}
+				} else if req.AllowDataLoss && !req.Plan && !yes {
 					if err := a.confirmLoss(ctx, c, req); err != nil {
 						return err
 					}
@@ -53,7 +67,8 @@ records what was given up.`,
 	f.BoolVar(&req.Bootstrap, "bootstrap", false, "first start of a cluster although not all nodes answer")
 	f.IntVar(&k, "sync", 0, "acknowledgements a commit of the new epoch needs (default: as configured)")
 	f.StringVar(&req.Reason, "reason", "", "why, for the log of all nodes")
-	f.BoolVar(&yes, "yes", false, "do not ask for confirmation of --allow-data-loss")
+	f.BoolVar(&yes, "yes", false, "do not ask for confirmation of --allow-data-loss or of a moment")
+	moment.add(f)
 	return cmd
 }
 
@@ -165,6 +180,9 @@ func resultText(w io.Writer, out admin.PromoteResult) {
 	fmt.Fprintf(w, "  continues at LSN %d%s; replayed %s in %.2f s\n", out.From.LSN, source(out), plural(out.Replay, "record"), out.ReplaySec)
 	fmt.Fprintf(w, "  sync set: %s besides the active\n", out.Sync)
 	lossText(w, out)
+	if m := out.Moment; m != nil {
+		fmt.Fprintf(w, "  the history ends at LSN %d (%s); %s set aside here: replctl salvage list\n", m.LSN, m.Why, plural(m.Aside, "record"))
+	}
 }
 
 func planText(w io.Writer, out admin.PromoteResult) {
@@ -172,6 +190,7 @@ func planText(w io.Writer, out admin.PromoteResult) {
 	fmt.Fprintf(w, "  continues at LSN %d%s; replays %s, about %.2f s\n", out.From.LSN, source(out), plural(out.Replay, "record"), out.ReplaySec)
 	fmt.Fprintf(w, "  sync set: %s besides the active\n", out.Sync)
 	fmt.Fprintf(w, "  answered: %s; missing: %s\n", list(out.Have), list(out.Missing))
+	momentText(w, out.Moment)
 	lossText(w, out)
 	if out.Already {
 		fmt.Fprintln(w, "  it is the active already: nothing would change")

@@ -90,6 +90,31 @@ func (c *Client) Verify(ctx context.Context, req VerifyRequest, on func(Event)) 
 	return *end.Verify, err
 }
 
+// Hold makes a standby apply nothing more, or go on.
+func (c *Client) Hold(ctx context.Context, req HoldRequest) (HoldResult, error) {
+	end, err := c.stream(ctx, PathHold, req, nil)
+	if end.Hold == nil {
+		return HoldResult{}, noResult(c.name, err)
+	}
+	return *end.Hold, err
+}
+
+// Salvage writes records that were set aside again, or says what that would do.
+func (c *Client) Salvage(ctx context.Context, req SalvageRequest, on func(Event)) (SalvageResult, error) {
+	end, err := c.stream(ctx, PathSalvage, req, on)
+	if end.Salvage == nil {
+		return SalvageResult{}, noResult(c.name, err)
+	}
+	return *end.Salvage, err
+}
+
+func noResult(name string, err error) error {
+	if err == nil {
+		err = &Error{Code: CodeFailed, Message: name + " ended without a result"}
+	}
+	return err
+}
+
 // Diverged lists the suffixes that the node saved aside (R9).
 func (c *Client) Diverged(ctx context.Context) ([]Diverged, error) {
 	var out []Diverged

@@ -45,6 +45,7 @@ func NewHandler(h Handler, logger *slog.Logger) http.Handler {
 		out, err := h.Verify(ctx, r, emit)
 		return Event{Verify: &out}, err
 	}))
+	serveCopies(mux, s, h)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, &Error{Code: CodeUsage, Message: "no such path: " + r.URL.Path})
 	})

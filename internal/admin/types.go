@@ -73,6 +73,7 @@ type NodeStatus struct {
 	Source      string        `json:"source,omitempty"` // whom it follows
 	Link        string        `json:"link,omitempty"`   // connecting, probe, stream, snapshot
 	Lag         Lag           `json:"lag"`
+	Hold        *Hold         `json:"hold,omitempty"`     // it applies nothing, at a person's word
 	Standbys    []Standby     `json:"standbys,omitempty"` // on the active: what it knows of each standby
 	LogBytes    int64         `json:"log_bytes"`
 	StateBytes  int64         `json:"state_bytes"`
@@ -112,6 +113,15 @@ type PromoteRequest struct {
 	Bootstrap     bool   `json:"bootstrap,omitempty"` // first start of a cluster although not all nodes answer
 	Sync          *int   `json:"sync,omitempty"`      // k of the new epoch, default: as configured
 	Reason        string `json:"reason,omitempty"`
+
+	// A promotion to a moment: one of the three says where the history ends.
+	ToLSN     wal.LSN    `json:"to_lsn,omitempty"`     // behind this record
+	ToTime    *time.Time `json:"to_time,omitempty"`    // behind the last frame that was written by then
+	Before    string     `json:"before,omitempty"`     // before the first record with such an effect: 'DEL user:*'
+	After     wal.LSN    `json:"after,omitempty"`      // Before looks behind this LSN only
+	AfterTime *time.Time `json:"after_time,omitempty"` // and from this time on
+	CutWhy    string     `json:"cut_why,omitempty"`    // how a person put it, when ToLSN was found by other means
+	AcceptCut bool       `json:"accept_cut,omitempty"` // consent that what comes after leaves the history (it is kept aside)
 }
 
 // DemoteRequest asks Node (empty: the node that is asked) to step down; the cluster then has no active.
@@ -147,6 +157,7 @@ type PromoteResult struct {
 	Missing   []string     `json:"missing,omitempty"`
 	Reasons   []string     `json:"reasons,omitempty"`
 	Millis    float64      `json:"millis"` // from the request to the first accepted client
+	Moment    *Moment      `json:"moment,omitempty"`
 }
 
 // VerifyRequest asks for a proof that the copies agree.
@@ -196,6 +207,8 @@ type Event struct {
 
 	Promote *PromoteResult `json:"promote,omitempty"`
 	Verify  *VerifyResult  `json:"verify,omitempty"`
+	Hold    *HoldResult    `json:"hold,omitempty"`
+	Salvage *SalvageResult `json:"salvage,omitempty"`
 }
 
 // Failure codes of the admin API; replctl turns them into exit codes.

@@ -19,7 +19,10 @@ import (
 // adminAPI is the admin.Handler of a node.
 type adminAPI struct{ *group }
 
-var _ admin.Handler = adminAPI{}
+var (
+	_ admin.Handler = adminAPI{}
+	_ admin.Copies  = adminAPI{}
+)
 
 // Status implements admin.Handler.
 func (a adminAPI) Status(ctx context.Context, local bool) (admin.ClusterStatus, error) {
@@ -40,6 +43,9 @@ func (a adminAPI) Promote(ctx context.Context, req admin.PromoteRequest, emit fu
 		req.Reason = "by hand"
 	}
 	opts := failover.PromoteOptions{Reason: req.Reason, AllowDataLoss: req.AllowDataLoss, Bootstrap: req.Bootstrap, K: req.Sync}
+	if req.ToMoment() {
+		return a.promoteToMoment(ctx, req, opts, emit)
+	}
 	if req.Plan {
 		p, err := a.runner.Plan(ctx, opts)
 		r := a.promoteResult(p)

@@ -23,6 +23,7 @@ type applier struct {
 
 	step   sync.Mutex    // held from the look at limit to the end of the step
 	rush   atomic.Bool   // ignore the delay
+	held   atomic.Bool   // apply nothing, unless in a rush
 	kicked chan struct{} // capacity 1: limit or rush changed, or frames came
 
 	reader *wal.Reader
@@ -148,6 +149,9 @@ func (a *applier) due(frames []*wal.Frame) ([]*wal.Frame, time.Duration, error) 
 	limit, bytes := a.limit(), 0
 	if a.next != nil && a.reader.Err() != nil {
 		a.drop()
+	}
+	if a.held.Load() && !a.rush.Load() {
+		return frames, 0, nil
 	}
 	for len(frames) < applyFrames && bytes < applyBytes {
 		f, err := a.peek()

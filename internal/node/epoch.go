@@ -95,6 +95,14 @@ const framePace = time.Millisecond
 
 // startEpoch starts the log writer and waits until the epoch-start record is committed (R5).
 func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, error) {
+	var carried []wal.Record
+	if start.CutAt != 0 {
+		var err error
+		if carried, err = g.cutLog(start); err != nil {
+			return 0, err
+		}
+		start.Carried = uint64(len(carried))
+	}
 	payload, err := json.Marshal(start)
 	if err != nil {
 		return 0, err
@@ -125,13 +133,14 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	g.serving.Store(uint64(start.Epoch))
 	g.sender.SetSync(start.Sync)
 	go g.askEpochs(ctx, askTimeout) // those who granted the epoch may follow now
-	lsn, err := w.Append(wal.KindEpochStart, payload)
+	lsn, err := w.AppendAll(append([]wal.Record{{Kind: wal.KindEpochStart, Payload: payload}}, carried...))
 	if err != nil {
 		return 0, err
 	}
+	last := lsn + wal.LSN(len(carried))
 	for {
 		changed := g.commit.wait()
-		if g.commit.lsn() >= lsn && ours() {
+		if g.commit.lsn() >= last && ours() {
 			return lsn, g.setVoter(true) // this log is the history now, whatever was in doubt
 		}
 		select {

@@ -35,6 +35,7 @@ type group struct {
 	alarms    *alarms
 	events    *events.Log
 	guard     *pauseGuard
+	hold      hold
 	peers     *peers
 	sender    *replicate.Sender
 	receiver  *replicate.Receiver

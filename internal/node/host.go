@@ -26,6 +26,7 @@ func (g *group) answer() failover.Answer {
 	a.Position = g.log.Durable()
 	a.Committed = g.commit.lsn()
 	a.Applied = g.state.applied().LSN
+	a.Held = g.held() != nil
 	a.Blank = g.log.End() == (wal.Position{}) && g.log.Start() == (wal.Position{})
 	return a
 }

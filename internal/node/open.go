@@ -50,6 +50,9 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	delay := o.ApplyDelay
 	g.applier = newApplier(g.log, g.state, delay)
 	g.applier.limit, g.applier.applied = g.commit.lsn, g.advanced
+	if err := g.openHold(); err != nil {
+		return nil, err
+	}
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
 	g.peers = newPeers(mesh)
 	if err := g.tie(mesh); err != nil {

@@ -23,6 +23,7 @@ func (g *group) peerHandler(forwarded http.Handler) http.Handler {
 	mux.HandleFunc("GET "+peerStatus, answerTo(func(context.Context, struct{}) (admin.NodeStatus, error) { return g.nodeStatus(), nil }))
 	mux.HandleFunc("POST "+peerMark, answerTo(g.mark))
 	mux.HandleFunc("POST "+peerDigest, answerTo(g.digest))
+	mux.HandleFunc("GET "+peerSuffix+"{name}", g.serveSuffix)
 	mux.Handle(peerAdmin+"/", http.StripPrefix(peerAdmin, forwarded))
 	return mux
 }

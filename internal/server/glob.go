@@ -105,3 +105,6 @@ func literalPrefix(pattern []byte) []byte {
 	}
 	return pattern
 }
+
+// Match reports whether key is like pattern, as KEYS and SCAN understand it.
+func Match(pattern, key []byte) bool { return globMatch(pattern, key, false) }

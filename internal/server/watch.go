@@ -18,6 +18,9 @@ type Watcher struct {
 // Dirty reports whether a watched key was touched.
 func (w *Watcher) Dirty() bool { return w.dirty.Load() }
 
+// Expect makes w dirty also when everything is deleted, as if one of its keys existed. Called before Watch.
+func (w *Watcher) Expect() { w.existing.Store(true) }
+
 // Watches is the table of watched keys of one group, for Backends: Sequence.Watch calls Add, Backend.Unwatch calls Remove,
 // and kv.Sequencer.Touched is given Touch. It has its own lock, which is the innermost one.
 type Watches struct {

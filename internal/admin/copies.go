@@ -1,0 +1,29 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+)
+
+// Copies is what a Handler may do beyond: copies in time. NewHandler serves it when its Handler is one.
+type Copies interface {
+	// Hold makes a standby apply nothing more, or go on.
+	Hold(ctx context.Context, req HoldRequest, emit func(Event)) (HoldResult, error)
+	// Salvage writes records that were set aside again, or says what that would do.
+	Salvage(ctx context.Context, req SalvageRequest, emit func(Event)) (SalvageResult, error)
+}
+
+func serveCopies(mux *http.ServeMux, s *service, handler Handler) {
+	h, ok := handler.(Copies)
+	if !ok {
+		return
+	}
+	mux.HandleFunc(PathHold, work(s, true, func(ctx context.Context, r HoldRequest, emit func(Event)) (Event, error) {
+		out, err := h.Hold(ctx, r, emit)
+		return Event{Hold: &out}, err
+	}))
+	mux.HandleFunc(PathSalvage, work(s, false, func(ctx context.Context, r SalvageRequest, emit func(Event)) (Event, error) {
+		out, err := h.Salvage(ctx, r, emit)
+		return Event{Salvage: &out}, err
+	}))
+}
