@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"repld/internal/failpoint"
 )
 
 // jobs are the actions that take time. Those that touch the log run one at a time: a writer is stopped only after the step
@@ -167,6 +169,7 @@ func (j *jobs) acquire(ctx context.Context, a AcquireToken) Event {
 	if _, err := o.Store.CompareAndSet(ctx, a.Rev, a.Record); err != nil {
 		return TokenLost{Attempt: a.Attempt, Err: err}
 	}
+	failpoint.Hit(failpoint.TokenTaken)
 	if err := o.Fence.Grant(a.Record.Epoch, o.Node, a.Record.Sync); err != nil {
 		if errors.Is(err, ErrFailed) {
 			j.r.Failed(err)

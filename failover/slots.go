@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"repld/internal/failpoint"
 )
 
 // slotBytes is the distance of the two slots: far more than a sector or page, so that a torn or misdirected write of one
@@ -119,7 +121,11 @@ func (s *Slots) Write(next State) (State, error) {
 			s.mu.err = fmt.Errorf("%s: %w: %w", s.path, ErrFailed, err)
 			return State{}, s.mu.err
 		}
+		if i == 0 {
+			failpoint.Hit(failpoint.SlotBetween)
+		}
 	}
+	failpoint.Hit(failpoint.SlotWritten)
 	s.mu.state = next
 	return next, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"repld/internal/failpoint"
 	"repld/wal"
 )
 
@@ -114,6 +115,7 @@ func (f *follow) append() error {
 	if err != nil {
 		return f.appendFailed(err)
 	}
+	failpoint.Hit(failpoint.BeforeAck)
 	f.known = end.LSN
 	f.o.OnAppended(end)
 	if err := f.fenced(); err != nil {
@@ -142,6 +144,7 @@ func (f *follow) progress(committed wal.LSN, at time.Time) error {
 	if err := f.ack(durable.LSN); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.AfterAck)
 	f.commit(committed, at, durable.LSN)
 	return f.arrived(durable)
 }

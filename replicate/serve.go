@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"repld/internal/failpoint"
 	"repld/wal"
 )
 
@@ -186,6 +187,7 @@ func (st *served) sendFrames(r *wal.Reader) (bool, error) {
 			return false, err
 		}
 	}
+	failpoint.Hit(failpoint.SendFrames)
 	if err := st.w.flush(); err != nil {
 		return false, err
 	}

@@ -12,11 +12,12 @@ import (
 
 // allowed holds the arrows of the house (DESIGN section 3): what each package may import of this module.
 var allowed = map[string][]string{
-	"wal":                      {},
+	"wal":                      {"internal/failpoint"},
 	"snapshot":                 {"wal"},
-	"replicate":                {"snapshot", "wal"},
-	"failover":                 {"wal"},
-	"internal/kv":              {"wal"},
+	"replicate":                {"internal/failpoint", "snapshot", "wal"},
+	"failover":                 {"internal/failpoint", "wal"},
+	"internal/failpoint":       {},
+	"internal/kv":              {"internal/failpoint", "wal"},
 	"internal/resp":            {},
 	"internal/server":          {"internal/kv", "internal/resp", "wal"},
 	"internal/server/difftest": {},
@@ -24,9 +25,9 @@ var allowed = map[string][]string{
 	"internal/config":          {},
 	"internal/certs":           {},
 	"internal/events":          {},
-	"cmd/repld":                {"failover", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/node", "internal/resp", "internal/server", "wal"},
+	"cmd/repld":                {"failover", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/heartbeat":       {"failover", "wal"},
-	"internal/node":            {"failover", "internal/admin", "internal/certs", "internal/events", "internal/heartbeat", "internal/kv", "internal/resp", "internal/server", "replicate", "snapshot", "wal"},
+	"internal/node":            {"failover", "internal/admin", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/server", "replicate", "snapshot", "wal"},
 }
 
 // TestImportDirection holds the import arrows: the packages below internal/node do not know each other except as listed, and only the

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"repld/internal/failpoint"
 )
 
 // groupBytes bounds what AppendFrames writes with one system call.
@@ -52,11 +54,13 @@ func (l *Log) admissible(frames []*Frame) error {
 // full. app is held; the frames are admissible.
 func (l *Log) put(frames []*Frame) error {
 	for len(frames) > 0 {
+		failpoint.Hit(failpoint.WALBeforeWrite)
 		n, err := l.putGroup(frames)
 		if err != nil {
 			return l.fail(err)
 		}
 		l.stats.writes.Add(1)
+		failpoint.Hit(failpoint.WALAfterWrite)
 		l.publish(frames[:n])
 		frames = frames[n:]
 	}
@@ -146,6 +150,7 @@ func (l *Log) publish(frames []*Frame) {
 func (l *Log) sync() (Position, error) {
 	end := l.End()
 	if l.app.unsynced != 0 {
+		failpoint.Hit(failpoint.WALBeforeSync)
 		begin := time.Now()
 		outer := l.busy.Swap(begin.UnixNano())
 		err := l.app.file.SyncData()
@@ -155,6 +160,7 @@ func (l *Log) sync() (Position, error) {
 		}
 		l.stats.syncs.Add(1)
 		l.stats.syncTime.Add(uint64(time.Since(begin)))
+		failpoint.Hit(failpoint.WALAfterSync)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -184,6 +190,7 @@ func (l *Log) rotate() error {
 	if err != nil {
 		return fmt.Errorf("open segment %s: %w", path, err)
 	}
+	failpoint.Hit(failpoint.WALRotate)
 	old, end := l.app.file, l.End()
 	l.app.file, l.app.off, l.app.asked = f, segmentHeader, false
 	if err := old.Close(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"repld/internal/failpoint"
 )
 
 // Log is one group's log in one directory. All methods are safe for concurrent use.
@@ -69,6 +71,7 @@ func Open(o Options) (*Log, Recovery, error) {
 	if err != nil {
 		return nil, Recovery{}, err
 	}
+	failpoint.Hit(failpoint.RecoverLog)
 	r := &recoverer{o: o, dir: dir}
 	l := &Log{o: o, dir: dir}
 	err = r.run()

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"repld/internal/failpoint"
 )
 
 // last reads the last segment in use and decides about its end (R8). behind are files without a good header.
@@ -95,6 +97,7 @@ func (r *recoverer) cut(seg *segment, w *walker, st step, v verdict) error {
 		c.First, c.Last = st.head.First, st.head.Last()
 	}
 	r.rec.Cut = c
+	failpoint.Hit(failpoint.RecoverCut)
 	r.o.Logger.Warn("log tail cut", "file", c.File, "offset", c.Offset, "lsn", w.pos.LSN, "found", c.Found, "doubt", v.Doubt)
 	if !v.Doubt {
 		return nil

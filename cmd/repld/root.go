@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"repld/internal/config"
+	"repld/internal/failpoint"
 )
 
 // Exit codes.
@@ -108,4 +109,10 @@ func (a *app) load(cmd *cobra.Command) (*config.Config, error) {
 // version is set by the linker (see the Makefile).
 var version = "devel"
 
-func buildVersion() string { return version + " " + runtime.Version() }
+// A binary with failpoints says so: it must not be mistaken for one to install.
+func buildVersion() string {
+	if failpoint.Enabled {
+		return version + "+failpoints " + runtime.Version()
+	}
+	return version + " " + runtime.Version()
+}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"repld/internal/failpoint"
 )
 
 // health turns the ways in which Pebble fails without an error into one call of OnFatal (R10, R12).
@@ -173,6 +175,9 @@ func (h *health) listener() *pebble.EventListener {
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			h.fatal(fmt.Errorf("%w: file %s: %w", ErrCorrupt, i.Path, i.Details))
 		},
+		FlushBegin:      func(pebble.FlushInfo) { failpoint.Hit(failpoint.FlushBegin) },
+		FlushEnd:        func(pebble.FlushInfo) { failpoint.Hit(failpoint.FlushEnd) },
+		ManifestCreated: func(pebble.ManifestCreateInfo) { failpoint.Hit(failpoint.ManifestMade) },
 		DiskSlow: func(i pebble.DiskSlowInfo) {
 			h.logger.Warn("state disk is slow", "path", i.Path, "operation", i.OpType.String(), "duration", i.Duration)
 		},

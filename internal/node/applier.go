@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"repld/internal/failpoint"
 	"repld/wal"
 )
 
@@ -210,6 +211,7 @@ func (a *applier) apply(frames []*wal.Frame) error {
 		return nil
 	}
 	began, from := time.Now(), st.Applied().LSN
+	failpoint.Hit(failpoint.BeforeApply)
 	err = st.Apply(frames)
 	at := st.Applied()
 	a.measured(uint64(at.LSN-from), time.Since(began))
@@ -217,6 +219,7 @@ func (a *applier) apply(frames []*wal.Frame) error {
 	if err != nil {
 		return fmt.Errorf("apply lsn %d to %d: %w", frames[0].First, frames[len(frames)-1].Last(), err)
 	}
+	failpoint.Hit(failpoint.AfterApply)
 	a.applied(at)
 	a.reached(at.LSN)
 	return nil

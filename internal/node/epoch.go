@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"repld/failover"
+	"repld/internal/failpoint"
 	"repld/internal/server"
 	"repld/replicate"
 	"repld/wal"
@@ -133,6 +134,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	g.serving.Store(uint64(start.Epoch))
 	g.sender.SetSync(start.Sync)
 	go g.askEpochs(ctx, askTimeout) // those who granted the epoch may follow now
+	failpoint.Hit(failpoint.EpochStart)
 	lsn, err := w.AppendAll(append([]wal.Record{{Kind: wal.KindEpochStart, Payload: payload}}, carried...))
 	if err != nil {
 		return 0, err

@@ -8,6 +8,7 @@ import (
 
 	"repld/failover"
 	"repld/internal/events"
+	"repld/internal/failpoint"
 	"repld/internal/kv"
 	"repld/internal/server"
 	"repld/replicate"
@@ -119,6 +120,7 @@ func (g *group) openState(id identity) error {
 			return err
 		}
 	}
+	failpoint.Hit(failpoint.RecoverState)
 	if have, err := g.log.PositionAt(at.LSN); err != nil || have != at {
 		return fmt.Errorf("state at %s is not on the history of the log, which has %s there (%v): restore both from one copy, or empty the data directory to have the node seeded anew",
 			at, have, err)

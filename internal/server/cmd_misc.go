@@ -92,7 +92,8 @@ func cmdMemoryUsage(c *call) error {
 // maxSleep bounds DEBUG SLEEP: it must not keep a connection for longer than a person would (R12).
 const maxSleep = time.Minute
 
-// cmdDebug is DEBUG SLEEP seconds, which delays this connection only, and DEBUG LOG message.
+// cmdDebug is DEBUG SLEEP seconds, which delays this connection only, DEBUG LOG message, and DEBUG LASTLSN: the LSN of the last record that the
+// connection's last batch with a write, or WATCH, wrote or saw, and 1 if that record is the batch's own. A checker of histories replays the log up to there and compares the replies.
 func cmdDebug(c *call) error {
 	switch {
 	case c.is(1, "sleep") && len(c.args) == 3:
@@ -110,13 +111,22 @@ func cmdDebug(c *call) error {
 	case c.is(1, "log") && len(c.args) == 3:
 		c.s.srv.opts.Logger.Info("debug log", "client", c.s.info.id, "message", cut(c.args[2]))
 		c.w.OK()
+	case c.is(1, "lastlsn") && len(c.args) == 2:
+		own := int64(0)
+		if c.s.lastBatch.wrote {
+			own = 1
+		}
+		c.w.Array(2)
+		c.w.Int(int64(c.s.lastBatch.lsn))
+		c.w.Int(own)
 	case c.is(1, "help") && len(c.args) == 2:
-		c.w.Array(3)
+		c.w.Array(4)
 		c.w.Simple("DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")
 		c.w.Simple("SLEEP <seconds>")
 		c.w.Simple("LOG <message>")
+		c.w.Simple("LASTLSN")
 	default:
-		return c.fail("ERR DEBUG command not allowed. Only DEBUG SLEEP and DEBUG LOG are known here.")
+		return c.fail("ERR DEBUG command not allowed. Only DEBUG SLEEP, DEBUG LOG and DEBUG LASTLSN are known here.")
 	}
 	return nil
 }

@@ -60,7 +60,11 @@ type Session struct {
 	muted             bool // the command in progress answers nothing
 	closing           bool
 	tx                transaction
-	lastLSN           wal.LSN // of this connection's writes; for WAIT
+	lastLSN           wal.LSN  // of this connection's writes; for WAIT
+	lastBatch         struct { // for DEBUG LASTLSN
+		lsn   wal.LSN // the last record that the last submission wrote or saw
+		wrote bool
+	}
 
 	// The batch in progress. Its arguments are memory of in.
 	batch     []entry
@@ -247,6 +251,7 @@ func (s *Session) Settle() {
 		if s.result.lsn > s.lastLSN {
 			s.lastLSN = s.result.lsn
 		}
+		s.lastBatch.lsn, s.lastBatch.wrote = s.result.lsn, s.wrote()
 	case errors.As(err, &refusal):
 		s.rewriteRefused(refusal)
 	case !s.evaluated: // nothing ran, so nothing is unknown
@@ -257,6 +262,16 @@ func (s *Session) Settle() {
 		s.rewriteUnknown()
 	}
 	s.finish()
+}
+
+// wrote reports whether the batch has a record of its own.
+func (s *Session) wrote() bool {
+	for i := range s.batch {
+		if s.batch[i].effects {
+			return true
+		}
+	}
+	return false
 }
 
 // Abandon ends a submission whose result will not be waited for: its outcome is unknown (R13). That is better said than left

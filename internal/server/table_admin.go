@@ -93,7 +93,7 @@ func diagnosticCommands() []*command {
 	const nodes, tip = "request_policy:all_nodes", "nondeterministic_output"
 	const special = tip + " " + nodes + " response_policy:special"
 	return inGroup("server", []*command{
-		{name: "debug", arity: -2, flags: admin | fNoMulti | fBlocking | fAlone, since: "1.0.0", doc: "SLEEP and LOG only.", do: cmdDebug},
+		{name: "debug", arity: -2, flags: admin | fNoMulti | fBlocking | fAlone, since: "1.0.0", doc: "SLEEP, LOG and LASTLSN only.", do: cmdDebug},
 		{name: "slowlog", arity: -2, flags: fNoCats, since: "2.2.12", doc: "Slow commands.", do: cmdContainer, subs: []*command{
 			{name: "get", arity: -2, flags: slow, tips: nodes + " " + tip, doc: "Returns the latest slow commands.", do: cmdSlowlogGet},
 			{name: "len", arity: 2, flags: slow, tips: nodes + " response_policy:agg_sum " + tip, doc: "Counts the slow commands kept.", do: cmdSlowlogLen},
