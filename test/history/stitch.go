@@ -1,9 +1,11 @@
 package history
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"sort"
 
@@ -39,6 +41,7 @@ type Log struct {
 	Start   wal.Position
 	Frames  []Frame
 	Records []Record
+	Holders map[wal.Epoch]string // who began each epoch, by its epoch-start record
 }
 
 // End is its end.
@@ -67,7 +70,17 @@ func ReadLog(data string) (*Log, error) {
 func (l *Log) add(f *wal.Frame) error {
 	return f.Each(func(r wal.Record) error {
 		rec := Record{LSN: r.LSN, Epoch: f.Epoch}
-		if r.Kind == wal.KindEffects {
+		switch r.Kind {
+		case wal.KindEpochStart:
+			var start wal.EpochStart
+			if err := json.Unmarshal(r.Payload, &start); err != nil {
+				return fmt.Errorf("record %d: %w", r.LSN, err)
+			}
+			if l.Holders == nil {
+				l.Holders = map[wal.Epoch]string{}
+			}
+			l.Holders[start.Epoch] = start.Holder
+		case wal.KindEffects:
 			err := kv.WalkEffects(r.Payload, func(e kv.Effect) error {
 				if e.Row == kv.RowKey {
 					rec.Effects = append(rec.Effects, Effect{Key: string(e.Key), Set: e.Op == kv.OpSet, Value: string(e.Value)})
@@ -120,6 +133,10 @@ func join(logs []*Log) (*Log, error) {
 		return nil, errors.New("no log could be read")
 	}
 	sort.Slice(logs, func(i, j int) bool { return logs[i].Start.LSN < logs[j].Start.LSN })
+	holders := map[wal.Epoch]string{}
+	for _, l := range logs {
+		maps.Copy(holders, l.Holders)
+	}
 	whole := *logs[0]
 	for _, l := range logs[1:] {
 		if l.Start.LSN > whole.End().LSN { // a gap: the older part cannot be joined to anything
@@ -142,6 +159,7 @@ func join(logs []*Log) (*Log, error) {
 			return nil, fmt.Errorf("record %d of epoch %d follows record %d of epoch %d (R2)", b.LSN, b.Epoch, a.LSN, a.Epoch)
 		}
 	}
+	whole.Holders = holders
 	return &whole, nil
 }
 
