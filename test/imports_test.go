@@ -21,13 +21,14 @@ var allowed = map[string][]string{
 	"internal/resp":            {},
 	"internal/server":          {"internal/kv", "internal/resp", "wal"},
 	"internal/server/difftest": {},
+	"internal/sentinel":        {"internal/resp", "internal/server"},
 	"internal/admin":           {"internal/events", "wal"},
 	"internal/config":          {},
 	"internal/certs":           {},
 	"internal/events":          {},
 	"cmd/repld":                {"failover", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/heartbeat":       {"failover", "wal"},
-	"internal/node":            {"failover", "internal/admin", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/server", "replicate", "snapshot", "wal"},
+	"internal/node":            {"failover", "internal/admin", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
 }
 
 // TestImportDirection holds the import arrows: the packages below internal/node do not know each other except as listed, and only the

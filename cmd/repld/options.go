@@ -23,6 +23,8 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Sync: node.SyncOptions{K: c.Sync.K, Members: c.Sync.Members, Policy: node.SyncPolicy(c.Sync.Policy), ShrinkAfter: c.Sync.ShrinkAfter},
 
 		Client:       clientOptions(c),
+		Reach:        c.Reach(),
+		Sentinel:     node.SentinelOptions{Name: c.Sentinel.Name, Announce: c.SentinelAddr(), Password: server.Secret(c.Sentinel.Password)},
 		Codec:        codecOf(c.WAL.Codec),
 		SegmentBytes: int64(c.WAL.SegmentSize), MemoryTail: int64(c.WAL.MemoryTail), LogBudget: int64(c.WAL.Retain),
 		QueueBytes: int(c.Limits.QueueBytes),

@@ -168,6 +168,13 @@ func (d *daemon) listen() (out []service, err error) {
 		}
 		out = append(out, d.httpService("health", l, d.node.Web()))
 	}
+	if addr := d.config.Sentinel.Listen; addr != "" {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return out, fmt.Errorf("listen for sentinel clients: %w", err)
+		}
+		out = append(out, service{name: "sentinel", serve: func() error { return d.node.ServeSentinel(l) }, stop: func() { _ = l.Close() }})
+	}
 	listeners, err := clientListeners(d.config)
 	if err != nil {
 		return out, err

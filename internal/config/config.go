@@ -36,6 +36,7 @@ type Config struct {
 	Sync      Sync      `key:"sync"`
 	Token     Token     `key:"token"`
 	Client    Client    `key:"client"`
+	Sentinel  Sentinel  `key:"sentinel"`
 	Admin     Admin     `key:"admin"`
 	Log       Log       `key:"log"`
 	WAL       WAL       `key:"wal"`
@@ -84,6 +85,17 @@ type Client struct {
 	MaxBulk      Size          `key:"max_bulk" default:"512MiB" doc:"largest value a client may send"`
 	OutputLimit  Size          `key:"output_limit" default:"auto" doc:"unread replies after which a client is disconnected (default: 64MiB more than max_bulk)"`
 	StandbyReads bool          `key:"standby_reads" default:"false" doc:"answer reads while this node is a standby (they may be stale)"`
+
+	// Password is the content of PasswordFile without the line end.
+	Password string `key:"-"`
+}
+
+// Sentinel is the Sentinel API, by which Redis clients find the active.
+type Sentinel struct {
+	Listen       string `key:"listen" doc:"host:port of the Sentinel API (default: none; clients expect port 26379)"`
+	Name         string `key:"name" doc:"what clients call the group (default: the cluster's name)"`
+	Announce     string `key:"announce" doc:"host:port of this node's Sentinel API as clients reach it (default: listen)"`
+	PasswordFile string `key:"password_file" kind:"path" doc:"file with the password that Sentinel clients must send, mode 0600 (default: none is asked for)"`
 
 	// Password is the content of PasswordFile without the line end.
 	Password string `key:"-"`

@@ -60,7 +60,7 @@ func (g *group) epochRose(e wal.Epoch, holder string) {
 		return
 	}
 	g.serving.Store(0)
-	g.open.Store(false) // before the broadcast of stop, for those who wait for acks
+	g.closeGate() // before the broadcast of stop, for those who wait for acks
 	g.commit.stop()
 	g.shut(server.ReadOnly(e, holder))
 	g.sender.DropAll(fmt.Sprintf("epoch %d is held by %s", e, holder))
@@ -69,7 +69,7 @@ func (g *group) epochRose(e wal.Epoch, holder string) {
 
 // shut refuses writes from now on and answers those in flight as unknown (R13).
 func (g *group) shut(refusal error) {
-	g.open.Store(false)
+	g.closeGate()
 	g.seq.stop(refusal)
 }
 

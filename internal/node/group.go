@@ -37,6 +37,7 @@ type group struct {
 	guard     *pauseGuard
 	hold      hold
 	peers     *peers
+	roster    *roster
 	sender    *replicate.Sender
 	receiver  *replicate.Receiver
 	follower  *follower
@@ -45,6 +46,8 @@ type group struct {
 
 	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none
 	open    atomic.Bool   // clients may write
+	opened  atomic.Uint64 // epoch in which open was set last
+	left    atomic.Uint64 // epoch in which this node was open, until its clients were sent to the next active; 0 = none
 	marks   atomic.Uint64 // numbers digest marks
 	expired atomic.Uint64 // keys deleted by expiry
 	onDisk  atomic.Int64  // bytes of the state, as of the last trimming round

@@ -129,8 +129,10 @@ func (h host) OpenClients(epoch wal.Epoch) {
 		return // a higher epoch came in between; the runner learns of it next
 	}
 	h.seq.start(w, overlay, h.log.End().LSN)
+	h.opened.Store(uint64(epoch))
 	h.open.Store(true)
 	h.seq.open()
+	h.roster.bump()
 	if h.fence.Epoch() != epoch { // it rose since the check above, and epochRose may have found the gate still closed
 		h.shut(server.ReadOnly(h.fence.Epoch(), h.holder()))
 	}

@@ -15,6 +15,7 @@ import (
 	"repld/failover"
 	"repld/internal/admin"
 	"repld/internal/events"
+	"repld/internal/sentinel"
 	"repld/internal/server"
 	"repld/replicate"
 )
@@ -30,6 +31,8 @@ type Node struct {
 	server *server.Server
 	admin  http.Handler
 	events *events.Log
+
+	sentinel *sentinel.Server
 
 	failed  chan struct{} // closed by fail
 	failure error         // why; set before failed is closed
@@ -94,7 +97,7 @@ func (n *Node) newServers() (err error) {
 	}
 	n.group.clients = func() int { return n.server.Stats().Clients }
 	n.admin = admin.NewHandler(adminAPI{n.group}, n.logger)
-	return nil
+	return n.newSentinel()
 }
 
 // fail stops the node with the reason: what is on disk decides when it is started again (R10).
@@ -170,6 +173,9 @@ func (n *Node) parts() []part {
 		{"sessions", n.mesh.Run},
 		{"follower", g.follower.run},
 		{"gossip", g.gossip},
+		{"roster", g.roster.run},
+		{"client moves", func(ctx context.Context) error { return g.moveClients(ctx, n.server) }},
+		{"sentinel", n.sentinel.Run},
 		{"expiry", g.expire},
 		{"log trimming", g.retention.run},
 		{"watchdog", g.watch},

@@ -56,6 +56,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	}
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
 	g.peers = newPeers(mesh)
+	g.roster = newRoster(g.profile, g.peers, g.nodes()[1:], o.Gossip)
 	if err := g.tie(mesh); err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ type SyncOptions struct {
 type Peer struct {
 	Name   string
 	Addr   string // host:port of its peer listener
-	Client string // host:port where its clients reach it, for ROLE and INFO; may be empty
+	Client string // host:port where its clients reach it, for ROLE, INFO and the Sentinel API; may be empty: then it is what the peer says
 }
 
 // Options configure a Node. The zero value of a field means its default.
@@ -69,7 +69,9 @@ type Options struct {
 	Sync         SyncOptions
 	Token        failover.Store // default: a file store in Dir
 
-	Client server.Options // Backend and Logger are filled in
+	Client   server.Options // Backend and Logger are filled in
+	Reach    string         // host:port where clients reach this node over TCP, told to clients of all nodes; "" if they cannot
+	Sentinel SentinelOptions
 
 	Codec         wal.Codec     // of new frames; default S2
 	SegmentBytes  int64         // default: wal's

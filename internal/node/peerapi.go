@@ -21,6 +21,7 @@ func (g *group) peerHandler(forwarded http.Handler) http.Handler {
 	mux.HandleFunc("POST "+peerFence, answerTo(g.grant))
 	mux.HandleFunc("POST "+peerTakeOver, answerTo(g.takeOver))
 	mux.HandleFunc("GET "+peerStatus, answerTo(func(context.Context, struct{}) (admin.NodeStatus, error) { return g.nodeStatus(), nil }))
+	mux.HandleFunc("POST "+peerRoster, answerTo(g.roster.answer))
 	mux.HandleFunc("POST "+peerMark, answerTo(g.mark))
 	mux.HandleFunc("POST "+peerDigest, answerTo(g.digest))
 	mux.HandleFunc("GET "+peerSuffix+"{name}", g.serveSuffix)

@@ -33,6 +33,7 @@ const (
 	peerStatus   = "/peer/v1/status"   // GET: admin.NodeStatus
 	peerDigest   = "/peer/v1/digest"   // POST: admin.NodeDigest of a mark
 	peerMark     = "/peer/v1/mark"     // POST: append a digest mark
+	peerRoster   = "/peer/v1/roster"   // POST: profile, when it changes
 	peerAdmin    = "/admin"            // the admin API, for commands that concern another node
 )
 

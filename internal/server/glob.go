@@ -106,5 +106,5 @@ func literalPrefix(pattern []byte) []byte {
 	return pattern
 }
 
-// Match reports whether key is like pattern, as KEYS and SCAN understand it.
+// Match reports whether key is like pattern, as KEYS, SCAN and PSUBSCRIBE understand it.
 func Match(pattern, key []byte) bool { return globMatch(pattern, key, false) }

@@ -165,15 +165,18 @@ func (s *Server) forget(session *Session) {
 	delete(s.mu.conns, session.info.id)
 }
 
-// DisconnectClients closes every connection that is there now, after its running batch, and returns how many. A node does
-// that when it is no longer the active, because many clients ask who is only after their connection broke.
+// DisconnectClients closes the connections that are there now, after their running batch, and returns how many. A node does
+// that when it is no longer the active, because many clients ask who is only after their connection broke. Connections whose
+// commands are forwarded to the active stay.
 func (s *Server) DisconnectClients(reason string) int {
-	list := s.sessions()
-	for _, session := range list {
-		session.info.close()
+	n := 0
+	for _, session := range s.sessions() {
+		if !session.forwards() && session.info.close() {
+			n++
+		}
 	}
-	s.opts.Logger.Info("clients disconnected", "clients", len(list), "reason", reason)
-	return len(list)
+	s.opts.Logger.Info("clients disconnected", "clients", n, "reason", reason)
+	return n
 }
 
 // closeListeners makes the server accept nothing more.

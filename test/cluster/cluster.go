@@ -21,6 +21,8 @@ type Spec struct {
 	Nodes        []NodeSpec
 	K            int           // sync k of every node
 	StandbyReads bool          // standbys serve reads
+	Sentinel     bool          // clients reach each node over TCP too, and each node serves the Sentinel API for the group "test"
+	Forward      bool          // standbys forward the commands of clients on their sockets to the active
 	Segment      int64         // bytes of a log segment, 0 = default
 	Retain       int64         // log budget in bytes, 0 = default
 	Commit       time.Duration // commit timeout, 0 = default
@@ -67,6 +69,8 @@ type Node struct {
 	Dir    string // its data directory
 	Addr   string // peers
 	Socket string // clients
+	TCP    string // clients, with Spec.Sentinel
+	Guide  string // its Sentinel API, with Spec.Sentinel
 	admin  string
 	c      *Cluster
 	spec   NodeSpec
@@ -98,6 +102,9 @@ func start(t testing.TB, spec Spec, make func(*Node) runner) *Cluster {
 		n := &Node{Name: s.Name, Dir: filepath.Join(dir, s.Name), Addr: FreeAddr(t), c: c, spec: s}
 		n.Socket, n.admin = filepath.Join(dir, s.Name+".sock"), filepath.Join(dir, s.Name+".adm")
 		n.client = redis.NewClient(&redis.Options{Network: "unix", Addr: n.Socket, MaxRetries: -1, ReadTimeout: 30 * time.Second, DisableIdentity: true})
+		if spec.Sentinel {
+			n.TCP, n.Guide = FreeAddr(t), FreeAddr(t)
+		}
 		c.nodes[s.Name] = n
 		c.order = append(c.order, s.Name)
 	}

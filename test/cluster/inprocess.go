@@ -43,12 +43,27 @@ func (p *inProcess) start() error {
 	if err != nil {
 		return errors.Join(err, clients.Close(), x.Close())
 	}
+	var tcp []net.Listener
+	for _, addr := range []string{n.TCP, n.Guide} {
+		if addr == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return errors.Join(err, adm.Close(), clients.Close(), x.Close())
+		}
+		tcp = append(tcp, l)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	p.cancel, p.done = cancel, done
 	web := &http.Server{Handler: x.Handler()}
 	go func() { _ = web.Serve(adm) }()
 	go func() { _ = x.ServeClients(clients, false) }()
+	if len(tcp) == 2 {
+		go func() { _ = x.ServeClients(tcp[0], false) }()
+		go func() { _ = x.ServeSentinel(tcp[1]) }()
+	}
 	go func() {
 		err := x.Run(ctx)
 		done <- errors.Join(err, web.Close(), out.Close())
@@ -63,6 +78,9 @@ func (n *Node) options() node.Options {
 		Cluster: "test", Name: n.Name, Dir: n.Dir, StandbyReads: s.StandbyReads, ApplyDelay: n.spec.Delay, Sync: node.SyncOptions{K: s.K},
 		SegmentBytes: s.Segment, LogBudget: s.Retain, CommitTimeout: s.Commit, StallLimit: s.Stall,
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", n.Addr) },
+	}
+	if s.Sentinel {
+		o.Reach, o.Sentinel.Announce = n.TCP, n.Guide
 	}
 	if n.spec.Delay > 0 {
 		o.Mode = node.ModeLagged

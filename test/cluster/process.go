@@ -112,7 +112,13 @@ func (n *Node) config() string {
 		line("mode: lagged")
 		line("apply_delay: %s", n.spec.Delay)
 	}
-	line("client: {socket: %s, standby_reads: %t}", n.Socket, s.StandbyReads)
+	line("client:")
+	line("  socket: %s", n.Socket)
+	line("  standby_reads: %t", s.StandbyReads)
+	if s.Sentinel {
+		line("  tcp: %q", n.TCP)
+		line("sentinel: {listen: %q}", n.Guide)
+	}
 	line("admin: {socket: %s}", n.admin)
 	if s.Segment > 0 || s.Retain > 0 {
 		line("wal:")

@@ -1,0 +1,123 @@
+package node
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"repld/internal/sentinel"
+	"repld/internal/server"
+)
+
+// SentinelOptions configure the Sentinel API of a node.
+type SentinelOptions struct {
+	Name     string        // what clients call the group. Default: the cluster's name
+	Announce string        // host:port of this node's endpoint, told to clients of other nodes; "" if it has none
+	Password server.Secret // asked for by AUTH; "" asks nobody
+}
+
+// sentinelView is the group as this node tells it to Sentinel clients: from what it has heard from a majority within the window, and from nothing else.
+// After this process stood still all answers are older than the window, so that it names nobody before it has asked again (P3).
+type sentinelView struct{ *group }
+
+var _ sentinel.View = sentinelView{}
+
+// Changed implements sentinel.View.
+func (v sentinelView) Changed() <-chan struct{} { return v.roster.changed() }
+
+// Picture implements sentinel.View.
+func (v sentinelView) Picture() sentinel.Picture {
+	me, peers := v.roster.me(), v.roster.all()
+	p := sentinel.Picture{Voters: len(v.o.Peers) + 1, Heard: 1, Epoch: uint64(me.Epoch), Self: endpoint(me, 0, false)}
+	fresh := []profile{me}
+	for _, h := range peers {
+		silent := time.Since(h.asked)
+		down := silent > v.roster.window()
+		if h.Sentinel != "" {
+			p.Peers = append(p.Peers, endpoint(h.profile, silent, down))
+		}
+		if !down {
+			p.Heard++
+			fresh = append(fresh, h.profile)
+			p.Epoch = max(p.Epoch, uint64(h.Epoch))
+		}
+	}
+	p.Live = 2*p.Heard > p.Voters
+	holder := ""
+	for _, m := range fresh {
+		if uint64(m.Epoch) == p.Epoch && m.Holder != "" {
+			holder = m.Holder
+		}
+		if uint64(m.Epoch) == p.Epoch && m.Open {
+			p.Active, p.Open = v.reach(m), true
+		}
+	}
+	if !p.Open && holder != "" {
+		p.Active = sentinel.Instance{Node: holder, Addr: v.clientAddr(holder, peers), Down: true}
+	}
+	for _, h := range peers {
+		if i, ok := v.readable(h, &p); ok {
+			p.Reads = append(p.Reads, i)
+		}
+	}
+	if i, ok := v.readable(heard{me, time.Now()}, &p); ok {
+		p.Reads = append(p.Reads, i)
+	}
+	return p
+}
+
+// readable is a standby that clients may read from: hot, in this epoch, serving reads. One that is silent stays listed as down.
+func (v sentinelView) readable(h heard, p *sentinel.Picture) (sentinel.Instance, bool) {
+	i := v.reach(h.profile)
+	i.Silent = time.Since(h.asked)
+	i.Down = i.Silent > v.roster.window() || !h.Linked || uint64(h.Epoch) != p.Epoch
+	return i, h.Mode == ModeHot && h.Reads && h.Node != p.Active.Node && i.Addr != ""
+}
+
+func (v sentinelView) reach(m profile) sentinel.Instance {
+	addr := m.Client
+	if addr == "" {
+		addr = v.o.client(m.Node)
+	}
+	return sentinel.Instance{Node: m.Node, Addr: tcpAddr(addr), RunID: m.Incarnation, LSN: uint64(m.Durable)}
+}
+
+// clientAddr is where clients reached a node that says nothing now.
+func (v sentinelView) clientAddr(node string, peers []heard) string {
+	for _, h := range peers {
+		if h.Node == node && h.Client != "" {
+			return tcpAddr(h.Client)
+		}
+	}
+	return tcpAddr(v.o.client(node))
+}
+
+func endpoint(m profile, silent time.Duration, down bool) sentinel.Instance {
+	return sentinel.Instance{Node: m.Node, Addr: m.Sentinel, RunID: m.Incarnation, Silent: silent, Down: down}
+}
+
+// tcpAddr drops what is no host:port: Sentinel clients cannot dial a unix socket.
+func tcpAddr(addr string) string {
+	if _, port := hostPort(addr); port == 0 {
+		return ""
+	}
+	return addr
+}
+
+func (n *Node) newSentinel() (err error) {
+	o := n.o.Sentinel
+	def(&o.Name, n.o.Cluster)
+	n.sentinel, err = sentinel.New(sentinel.Options{
+		Name: o.Name, View: sentinelView{n.group}, Password: o.Password, RedisVersion: n.o.Client.RedisVersion, DownAfter: n.group.roster.window(), Logger: n.logger,
+	})
+	return err
+}
+
+// ServeSentinel serves the Sentinel API on l until the node stops.
+func (n *Node) ServeSentinel(l net.Listener) error {
+	err := n.sentinel.Serve(l)
+	if errors.Is(err, sentinel.ErrClosed) {
+		return nil
+	}
+	return err
+}

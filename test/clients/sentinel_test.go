@@ -1,0 +1,177 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"repld/internal/admin"
+	"repld/test/cluster"
+)
+
+const limit = 40 * time.Second
+
+// group starts three nodes with Sentinel endpoints and makes a the active.
+func group(t *testing.T, spec cluster.Spec) *cluster.Cluster {
+	t.Helper()
+	spec.Sentinel, spec.K = true, 1
+	if spec.Nodes == nil {
+		spec.Nodes = cluster.Hot("a", "b", "c")
+	}
+	c := cluster.Processes(t, spec)
+	c.Node("a").MustPromote()
+	for _, n := range c.Nodes() {
+		waitAddr(t, n, c.Node("a").TCP)
+	}
+	return c
+}
+
+func guide(t *testing.T, n *cluster.Node) *redis.SentinelClient {
+	s := redis.NewSentinelClient(&redis.Options{Addr: n.Guide, MaxRetries: -1, ReadTimeout: 5 * time.Second})
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// waitAddr waits until a node's Sentinel endpoint names addr, "" for nobody.
+func waitAddr(t *testing.T, n *cluster.Node, addr string) {
+	t.Helper()
+	s := guide(t, n)
+	cluster.Until(t, limit, func() error {
+		got, err := s.GetMasterAddrByName(context.Background(), "test").Result()
+		if addr == "" && err == redis.Nil {
+			return nil
+		}
+		if err != nil || strings.Join(got, ":") != addr {
+			return fmt.Errorf("node %s names %v (%v), want %q", n.Name, got, err, addr)
+		}
+		return nil
+	})
+}
+
+func switchover(t *testing.T, from, to *cluster.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	a := from.Admin()
+	defer a.Close()
+	cluster.Until(t, limit, func() error { // refused until the target has caught up
+		_, err := a.Switchover(ctx, admin.SwitchoverRequest{To: to.Name, Reason: "test"}, nil)
+		return err
+	})
+}
+
+// TestSentinelView holds that an endpoint names the active only under a live view of a majority: not when its node is cut off, and not when it stood still
+// while another one was promoted. Clients of the old active are disconnected once it knows.
+//
+// Faults: P3 (SIGSTOP of the active over a promotion), W1 (SIGSTOP of both standbys leaves the active alone)
+func TestSentinelView(t *testing.T) {
+	c := group(t, cluster.Spec{})
+	a, b := c.Node("a"), c.Node("b")
+
+	b.Pause()
+	c.Node("c").Pause()
+	waitAddr(t, a, "")
+	b.Resume()
+	c.Node("c").Resume()
+	waitAddr(t, a, a.TCP)
+
+	old := redis.NewClient(&redis.Options{Addr: a.TCP, MaxRetries: -1, PoolSize: 1, ReadTimeout: limit})
+	defer old.Close()
+	conn := old.Conn()
+	defer conn.Close()
+	if err := conn.Set(context.Background(), "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	a.Pause()
+	b.MustPromote()
+	waitAddr(t, b, b.TCP)
+	waitAddr(t, c.Node("c"), b.TCP)
+	a.Resume()
+	s := guide(t, a)
+	named := map[string]bool{}
+	cluster.Until(t, limit, func() error {
+		got, err := s.GetMasterAddrByName(context.Background(), "test").Result()
+		if err != nil {
+			return err
+		}
+		named[strings.Join(got, ":")] = true
+		if !named[b.TCP] {
+			return fmt.Errorf("a names %v", got)
+		}
+		return nil
+	})
+	if named[a.TCP] {
+		t.Errorf("the old active named itself after it stood still: %v", named)
+	}
+	cluster.Until(t, limit, func() error { // answered -READONLY until the connection is closed
+		err := conn.Set(context.Background(), "k", "w", 0).Err()
+		if err == nil {
+			t.Fatal("the old active took a write")
+		}
+		if cluster.Refused(err) || strings.HasPrefix(err.Error(), "UNKNOWN") {
+			return fmt.Errorf("still connected: %w", err)
+		}
+		return nil
+	})
+}
+
+// TestSwitchMaster holds the order of a switchover as clients see it: +switch-master comes from every endpoint, after the new active accepts writes.
+func TestSwitchMaster(t *testing.T) {
+	c := group(t, cluster.Spec{StandbyReads: true, Nodes: append(cluster.Hot("a", "b"), cluster.NodeSpec{Name: "c", Delay: time.Minute})})
+	a, b := c.Node("a"), c.Node("b")
+	type event struct{ node, payload string }
+	events := make(chan event, 16)
+	for _, n := range c.Nodes() {
+		sub := guide(t, n).Subscribe(context.Background(), "+switch-master")
+		defer sub.Close()
+		if _, err := sub.Receive(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for m := range sub.Channel() {
+				events <- event{n.Name, m.Payload}
+			}
+		}()
+	}
+	replicas := func() []map[string]string {
+		r, err := guide(t, b).Replicas(context.Background(), "test").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	cluster.Until(t, limit, func() error {
+		if r := replicas(); len(r) != 1 || r[0]["ip"]+":"+r[0]["port"] != b.TCP || r[0]["flags"] != "slave" {
+			return fmt.Errorf("replicas are %v, want b alone: c is lagged", r)
+		}
+		return nil
+	})
+	switchover(t, a, b)
+	want := strings.ReplaceAll("test "+a.TCP+" "+b.TCP, ":", " ")
+	seen := map[string]bool{}
+	for len(seen) < 3 {
+		select {
+		case e := <-events:
+			if e.payload != want || seen[e.node] {
+				t.Fatalf("node %s published %q (again: %t), want %q once", e.node, e.payload, seen[e.node], want)
+			}
+			if len(seen) == 0 { // whoever follows the first publication may write at once
+				fresh := redis.NewClient(&redis.Options{Addr: b.TCP, MaxRetries: -1})
+				if err := fresh.Set(context.Background(), "k", "v", 0).Err(); err != nil {
+					t.Errorf("the new active refuses a write after +switch-master: %v", err)
+				}
+				_ = fresh.Close()
+			}
+			seen[e.node] = true
+		case <-time.After(limit):
+			t.Fatalf("only %v published", seen)
+		}
+	}
+	if r := replicas(); len(r) > 1 {
+		t.Errorf("replicas %v", r)
+	}
+}
