@@ -44,6 +44,10 @@ type Answer struct {
 	Blank bool `json:"blank"` // the log holds nothing: neither records nor a snapshot's position
 	// Held: a person told this node to apply nothing more, so that its state stays where it is. It may only be promoted to a moment (Cut).
 	Held bool `json:"held,omitempty"`
+	// LeaseLeft is for how much longer an active of an epoch below Epoch may answer reads by this node's word, and LeaseOf its name, "" if there may be
+	// several (R14).
+	LeaseLeft Mono   `json:"lease_left_ns,omitempty"`
+	LeaseOf   string `json:"lease_of,omitempty"`
 }
 
 // Situation is everything the promotion rule looks at.

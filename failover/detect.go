@@ -133,7 +133,7 @@ func (d *Detector) Step(ob Observation) []Measure {
 		d.handing, d.well, d.again = false, 0, d.now+handOverPause
 	}
 	d.suspect()
-	if d.o.Automatic && !d.self.Hold.On {
+	if d.o.Automatic && !d.self.Paused.On {
 		d.act()
 	} else {
 		d.election.polling, d.vacant, d.lost, d.well = false, 0, 0, 0
@@ -298,6 +298,8 @@ func (d *Detector) unfit() string {
 		return "waiting for the other nodes after the start"
 	case d.self.Blank && !d.freshCluster():
 		return "this node is blank"
+	case d.self.Held:
+		return "this node is held: a person told it to apply nothing"
 	case !d.self.Blank && !d.self.Voter:
 		return "this node's log is not known to be complete"
 	}
@@ -335,7 +337,7 @@ func (d *Detector) delay() Mono {
 		if p == nil || !p.ever || p.beat.Role != RoleStandby {
 			continue
 		}
-		if quiet, _ := d.silent(p); quiet || (!p.beat.Voter && !d.self.Blank) || p.beat.Blank != d.self.Blank {
+		if quiet, _ := d.silent(p); quiet || (!p.beat.Voter && !d.self.Blank) || p.beat.Blank != d.self.Blank || p.beat.Held {
 			continue
 		}
 		if d.better(claimOf(p.beat), own) {
@@ -447,8 +449,8 @@ func (d *Detector) tried(err error) {
 func (d *Detector) Judge(p Poll) Vote {
 	no := func(format string, args ...any) Vote { return Vote{Reason: fmt.Sprintf(format, args...)} }
 	switch {
-	case d.self.Hold.On:
-		return no("paused for maintenance: %s", d.self.Hold.Reason)
+	case d.self.Paused.On:
+		return no("paused for maintenance: %s", d.self.Paused.Reason)
 	case !d.o.Automatic:
 		return no("failover.mode is manual here")
 	case d.peers[p.Candidate] == nil || !slices.Contains(d.o.Nodes, p.Candidate):
@@ -463,7 +465,7 @@ func (d *Detector) Judge(p Poll) Vote {
 	if node, age := d.hears(p.Candidate); node != "" {
 		return no("it heard the active %s %d ms ago", node, age.Milliseconds())
 	}
-	if !d.isWitness() && p.Lagged && !d.self.Lagged && d.self.Voter && !d.self.Blank {
+	if !d.isWitness() && p.Lagged && !d.self.Lagged && !d.self.Held && d.self.Voter && !d.self.Blank {
 		return no("it is a hot standby, the candidate a lagged one")
 	}
 	if e := d.election; (e.polling || e.trying) && d.better(d.claim(), p) {
@@ -526,7 +528,7 @@ func (d *Detector) handOver() (node, reason string, after Mono) {
 	best := Poll{}
 	for _, n := range d.o.Nodes {
 		p := d.peers[n]
-		if p == nil || !p.ever || p.dead || p.beat.Role != RoleStandby || !p.beat.Voter || p.beat.Blank || p.beat.Lagged || p.beat.Sick != "" ||
+		if p == nil || !p.ever || p.dead || p.beat.Role != RoleStandby || !p.beat.Voter || p.beat.Blank || p.beat.Lagged || p.beat.Held || p.beat.Sick != "" ||
 			p.beat.Epoch != d.self.Epoch || p.beat.Position.LSN+farBehind < d.self.Position.LSN {
 			continue
 		}

@@ -14,14 +14,15 @@ type Beat struct {
 	Voter    bool         `json:"voter"`
 	Blank    bool         `json:"blank,omitempty"`
 	Lagged   bool         `json:"lagged,omitempty"`
+	Held     bool         `json:"held,omitempty"` // a person told it to apply nothing
 	Priority int          `json:"priority,omitempty"`
 	Zone     string       `json:"zone,omitempty"`
 	Sick     string       `json:"sick,omitempty"` // why its application does not answer, "" if it does or is not asked
-	Hold     Hold         `json:"hold,omitzero"`
+	Paused   Maintenance  `json:"paused,omitzero"`
 }
 
-// Hold is the word of a person that nothing is to happen by itself (maintenance). The highest version is in force; nodes tell each other.
-type Hold struct {
+// Maintenance is the word of a person that nothing is to happen by itself (maintenance). The highest version is in force; nodes tell each other.
+type Maintenance struct {
 	Version uint64 `json:"version,omitempty"`
 	On      bool   `json:"on,omitempty"`
 	Reason  string `json:"reason,omitempty"`
@@ -30,7 +31,7 @@ type Hold struct {
 }
 
 // Newer reports whether h replaces o. Of two that were said at the same time on two nodes the name decides, on every node alike.
-func (h Hold) Newer(o Hold) bool {
+func (h Maintenance) Newer(o Maintenance) bool {
 	return h.Version > o.Version || h.Version == o.Version && h.Node > o.Node
 }
 

@@ -129,8 +129,8 @@ func parseBeat(t *testing.T, td *datadriven.TestData, node string) Beat {
 	td.MaybeScanArgs(t, "zone", &b.Zone)
 	td.MaybeScanArgs(t, "sick", &b.Sick)
 	if td.HasArg("hold") {
-		b.Hold.On = true
-		td.ScanArgs(t, "hold", &b.Hold.Reason)
+		b.Paused.On = true
+		td.ScanArgs(t, "hold", &b.Paused.Reason)
 	}
 	b.Epoch, b.Position, b.End = wal.Epoch(epoch), wal.Position{Epoch: wal.Epoch(epoch), LSN: wal.LSN(lsn)}, wal.LSN(lsn)
 	return b
@@ -225,19 +225,14 @@ func TestLeaseAndPromise(t *testing.T) {
 					promises[n].Heard("a", 1, sent+3)
 				}
 				for granted := range 16 {
-					enough := 0
-					for _, n := range pick(granted & set) {
-						_ = n
-						enough++
-					}
-					if enough < len(v)-k+1 {
+					if len(pick(granted&set)) < len(v)-k+1 {
 						continue
 					}
 					cases++
 					const now = 1040
 					waited := Mono(0)
 					for _, n := range pick(granted) {
-						_, left := promises[n].Left(now)
+						_, left := promises[n].Left(2, now)
 						waited = max(waited, left)
 					}
 					if l.Until() > now+waited {
@@ -250,4 +245,33 @@ func TestLeaseAndPromise(t *testing.T) {
 	if cases < 1000 {
 		t.Fatalf("only %d cases", cases)
 	}
+}
+
+// TestPromise holds that a voter forgets no promise that may still be relied on: not when it supports another active, not when it starts, and that a proof of death ends it.
+func TestPromise(t *testing.T) {
+	p := Promise{Length: 500}
+	want := func(epoch wal.Epoch, now Mono, holder string, left Mono) {
+		t.Helper()
+		if h, l := p.Left(epoch, now); l != left || (l > 0 && h != holder) {
+			t.Errorf("at %d below epoch %d: %q for %d more, want %q for %d", now, epoch, h, l, holder, left)
+		}
+	}
+	want(1, 1000, "", 0)
+	p.Start("a", 3, 1000)
+	want(4, 1100, "a", 400)
+	p.Heard("a", 3, 1200)
+	p.Heard("z", 2, 1300) // an older epoch extends nothing
+	want(3, 1300, "", 0)
+	want(4, 1300, "a", 400)
+	p.Heard("b", 4, 1300)
+	want(4, 1350, "a", 350) // still owed to a, however often b is heard
+	p.Heard("b", 4, 1400)
+	want(4, 1500, "a", 200)
+	want(5, 1500, "", 400) // a and b
+	want(4, 1800, "", 0)
+	want(5, 1800, "b", 100)
+	p.Dead("a")
+	want(5, 1800, "b", 100)
+	p.Dead("b")
+	want(5, 1800, "", 0)
 }

@@ -101,38 +101,64 @@ func (l *Lease) newest(nodes []string, need int) Mono {
 	return sent[len(sent)-need] + l.o.Length - l.o.Margin
 }
 
-// Promise is a voter's side of R14: which active it heard last, and so how long that one may still answer reads. The caller makes sure that Heard
-// is called only for an epoch that the fence obeys, under one lock with that check.
+// SetMajority changes LeaseOptions.Majority: maintenance suspends it.
+func (l *Lease) SetMajority(on bool) {
+	if l.o.Majority != on {
+		l.o.Majority = on
+		l.update()
+	}
+}
+
+// Promise is a voter's side of R14: which active it supports, and for how much longer an older one may still answer reads. The caller makes sure that
+// Heard is called only for an epoch that the fence obeys, under one lock with that check.
 type Promise struct {
-	Length Mono
-	holder string
+	Length Mono // of the lease
+
 	epoch  wal.Epoch
-	at     Mono
+	holder string
+	until  Mono // of the promise to holder
+	// old is the promise to an earlier active, "" when there were several.
+	old      string
+	oldUntil Mono
 }
 
 // Start is called when the process starts: what it promised before is not known any more, so it counts as promised now.
 func (p *Promise) Start(holder string, epoch wal.Epoch, now Mono) {
-	p.holder, p.epoch, p.at = holder, epoch, now
+	p.holder, p.epoch, p.until = holder, epoch, now+p.Length
 }
 
 // Heard notes an acked heartbeat of the active of epoch.
 func (p *Promise) Heard(holder string, epoch wal.Epoch, now Mono) {
-	if epoch >= p.epoch {
-		p.holder, p.epoch, p.at = holder, epoch, now
+	if epoch < p.epoch {
+		return
 	}
+	if epoch > p.epoch && p.until > now {
+		if p.old = p.holder; p.oldUntil > now {
+			p.old = ""
+		}
+		p.oldUntil = max(p.oldUntil, p.until)
+	}
+	p.holder, p.epoch, p.until = holder, epoch, now+p.Length
 }
 
-// Dead notes the proof that holder's process is gone: it answers no reads.
+// Dead notes the proof that holder's process is gone: it answers no reads any more.
 func (p *Promise) Dead(holder string) {
 	if p.holder == holder {
-		p.at = -Forever
+		p.until = 0
+	}
+	if p.old == holder {
+		p.oldUntil = 0
 	}
 }
 
-// Left returns whom this node promised to support and for how much longer, 0 if for no longer.
-func (p *Promise) Left(now Mono) (holder string, left Mono) {
-	if p.holder == "" || p.at == -Forever {
-		return p.holder, 0
+// Left returns for how much longer an active of an epoch below `epoch` may answer reads by this voter's word, and its name ("" if there may be
+// several).
+func (p *Promise) Left(epoch wal.Epoch, now Mono) (holder string, left Mono) {
+	if p.epoch >= epoch {
+		return p.old, max(0, p.oldUntil-now)
 	}
-	return p.holder, max(0, p.Length-(now-p.at))
+	if p.oldUntil > now {
+		return "", max(p.until, p.oldUntil) - now
+	}
+	return p.holder, max(0, p.until-now)
 }

@@ -66,7 +66,7 @@ func (m *Mesh) dialConn(ctx context.Context, addr, peer, kind string) (net.Conn,
 // serveLink runs the handler of an inbound link.
 func (m *Mesh) serveLink(ctx context.Context, peer PeerInfo, c net.Conn) {
 	defer c.Close()
-	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(past()) })()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })() // not by a deadline, which fn may set anew
 	m.mu.Lock()
 	fn := m.links[peer.Link]
 	m.mu.Unlock()

@@ -34,8 +34,9 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
 		Logger: logger,
 	}
+	failoverOptions(c, &o)
 	for _, p := range c.Others() {
-		o.Peers = append(o.Peers, node.Peer{Name: p.Name, Addr: p.Addr, Client: p.Client})
+		o.Peers = append(o.Peers, node.Peer{Name: p.Name, Addr: p.Addr, Client: p.Client, Heartbeat: p.Heartbeat})
 	}
 	if len(o.Peers) > 0 {
 		o.Listen = func() (net.Listener, error) {
@@ -51,6 +52,29 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 	}
 	o.Token = store
 	return o, nil
+}
+
+// failoverOptions maps what is said about heartbeats, failover and the application.
+func failoverOptions(c *config.Config, o *node.Options) {
+	f := c.Failover
+	o.Failover = node.FailoverOptions{
+		Mode: node.FailoverMode(f.Mode), Suspect: c.Heartbeat.Suspect, Lease: f.Lease, StepDown: f.StepDown, Startup: f.Startup, Backoff: f.Backoff,
+		Priority: f.Priority, Zone: f.Zone, PreferZone: f.PreferZone, Preferred: f.Preferred, TakeBack: f.TakeBack,
+		MaxLoss:    node.MaxLoss{Records: uint64(max(0, f.MaxLossRecords)), Bytes: int64(f.MaxLossBytes), Time: f.MaxLossTime},
+		LocalReads: c.Client.Reads == "local",
+	}
+	if f.Backoff == 0 {
+		o.Failover.Backoff = -1 // none, where 0 would mean the default
+	}
+	o.Probe = node.ProbeOptions{
+		RESP: c.Probe.RESP, Addr: c.Probe.Addr, Command: c.Probe.Command, HTTP: c.Probe.HTTP,
+		Interval: c.Probe.Interval, Timeout: c.Probe.Timeout, Failures: c.Probe.Failures,
+	}
+	if c.Heartbeat.Listen != "" {
+		o.ListenHeartbeat = func() (net.Listener, error) {
+			return new(net.ListenConfig).Listen(context.Background(), "tcp", c.Heartbeat.Listen)
+		}
+	}
 }
 
 func clientOptions(c *config.Config) server.Options {

@@ -69,6 +69,7 @@ func (c *Config) check(p *problems) {
 	c.checkSockets(p)
 	c.checkClient(p)
 	c.checkSentinel(p)
+	c.checkFailover(p)
 }
 
 // wrong reports a contradiction, unless the value could not even be read, which says enough.
@@ -102,7 +103,7 @@ func (c *Config) checkNames(p *problems) {
 
 func (c *Config) checkAddresses(p *problems) {
 	for _, x := range []struct{ key, addr string }{{"listen", c.Listen}, {"announce", c.Announce}, {"client.tcp", c.Client.TCP}, {"admin.http", c.Admin.HTTP},
-		{"sentinel.listen", c.Sentinel.Listen}, {"sentinel.announce", c.Sentinel.Announce}} {
+		{"sentinel.listen", c.Sentinel.Listen}, {"sentinel.announce", c.Sentinel.Announce}, {"heartbeat.listen", c.Heartbeat.Listen}} {
 		if c.sources[x.key].kind == "default" || x.addr == "" {
 			continue
 		}
@@ -211,7 +212,7 @@ func (c *Config) checkSockets(p *problems) {
 		c.wrong(p, "admin.socket", "is the same path as client.socket, %s", c.Client.Socket)
 	}
 	listeners := map[string]string{}
-	for _, x := range []struct{ key, addr string }{{"listen", c.Listen}, {"client.tcp", c.Client.TCP}, {"admin.http", c.Admin.HTTP}, {"sentinel.listen", c.Sentinel.Listen}} {
+	for _, x := range []struct{ key, addr string }{{"listen", c.Listen}, {"heartbeat.listen", c.Heartbeat.Listen}, {"client.tcp", c.Client.TCP}, {"admin.http", c.Admin.HTTP}, {"sentinel.listen", c.Sentinel.Listen}} {
 		if x.addr == "" || (x.key == "listen" && len(c.Peers) == 0) {
 			continue
 		}

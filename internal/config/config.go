@@ -43,6 +43,8 @@ type Config struct {
 	State     State     `key:"state"`
 	Limits    Limits    `key:"limits"`
 	Heartbeat Heartbeat `key:"heartbeat"`
+	Failover  Failover  `key:"failover"`
+	Probe     Probe     `key:"probe"`
 	Stop      Stop      `key:"stop"`
 
 	// Warnings are oddities that are not errors, for the log.
@@ -56,7 +58,9 @@ type Peer struct {
 	Name   string // as its own `node` says
 	Addr   string // host:port that the other nodes connect to
 	Client string // host:port or socket path that its clients connect to, told to clients of other nodes; may be empty
-	Mode   Mode   // as its own `mode` says, for display before it was reached; may be empty
+	// Heartbeat is the host:port where it takes heartbeats, its heartbeat.listen; empty: Addr.
+	Heartbeat string
+	Mode      Mode // as its own `mode` says, for display before it was reached; may be empty
 }
 
 // Sync is the sync set and what happens when it cannot be met.
@@ -84,6 +88,7 @@ type Client struct {
 	IdleTimeout  time.Duration `key:"idle_timeout" default:"0s" zero:"ok" doc:"close a connection that is idle for so long; 0s: never"`
 	MaxBulk      Size          `key:"max_bulk" default:"512MiB" doc:"largest value a client may send"`
 	OutputLimit  Size          `key:"output_limit" default:"auto" doc:"unread replies after which a client is disconnected (default: 64MiB more than max_bulk)"`
+	Reads        string        `key:"reads" default:"linearizable" oneof:"linearizable local" doc:"on the active: linearizable needs a live lease from the other nodes, local answers from what is here"`
 	StandbyReads bool          `key:"standby_reads" default:"false" doc:"answer reads while this node is a standby (they may be stale)"`
 
 	// Password is the content of PasswordFile without the line end.
@@ -138,9 +143,39 @@ type Limits struct {
 
 // Heartbeat is how nodes notice each other, and their own pauses.
 type Heartbeat struct {
-	Interval time.Duration `key:"interval" default:"100ms" doc:"how often an idle log stream says that it lives"`
+	Listen   string        `key:"listen" doc:"host:port where this node takes heartbeats, apart from bulk traffic (default: at listen)"`
+	Interval time.Duration `key:"interval" default:"100ms" doc:"how often nodes, and idle log streams, say that they live"`
+	Suspect  time.Duration `key:"suspect" default:"500ms" doc:"silence after which a node counts as gone"`
 	Epochs   time.Duration `key:"epochs" default:"200ms" doc:"how often nodes tell each other their epochs"`
 	Pause    time.Duration `key:"pause" default:"400ms" doc:"an active that stood still for longer asks its peers before it answers another write"`
+}
+
+// Failover is who takes over, and when.
+type Failover struct {
+	Mode           string        `key:"mode" default:"manual" oneof:"manual automatic" doc:"manual: a person promotes; automatic: the nodes do, by majority"`
+	Lease          time.Duration `key:"lease" default:"500ms" doc:"for how long a node supports the active that it heard; at most heartbeat.suspect"`
+	StepDown       time.Duration `key:"step_down" default:"5s" doc:"an active that no majority supports gives up after so long (automatic)"`
+	Startup        time.Duration `key:"startup" default:"2s" doc:"how long a node that started waits for the others before it takes over without them (automatic)"`
+	Backoff        time.Duration `key:"backoff" default:"30s" zero:"ok" doc:"most that follows between failovers when there were more than five in a minute; 0s: none"`
+	Priority       int           `key:"priority" default:"0" doc:"among standbys that are as good otherwise the highest goes first"`
+	Zone           string        `key:"zone" doc:"where this node is"`
+	PreferZone     string        `key:"prefer_zone" doc:"standbys in this zone go first"`
+	Preferred      string        `key:"preferred" doc:"node that should be the active when it can"`
+	TakeBack       time.Duration `key:"take_back" default:"0s" zero:"ok" doc:"how long the preferred node must have been well before the active hands over to it; 0s: never by itself"`
+	MaxLossRecords int           `key:"max_loss_records" default:"0" doc:"consent to lose so many records when no acknowledged write can be shown to be safe; 0: no limit by records"`
+	MaxLossBytes   Size          `key:"max_loss_bytes" default:"0" zero:"ok" doc:"the same in bytes of log; 0: no limit by bytes"`
+	MaxLossTime    time.Duration `key:"max_loss_time" default:"0s" zero:"ok" doc:"the same as the age of the newest moment at which nothing was missing; 0s: no limit by time. Without any of the three there is no consent"`
+}
+
+// Probe is how a node asks the application on its host whether it is well.
+type Probe struct {
+	RESP     string        `key:"resp" doc:"command, like PING, that the application at probe.addr must answer without an error"`
+	Addr     string        `key:"addr" doc:"host:port or the path of a unix socket, for probe.resp"`
+	Command  []string      `key:"command" doc:"program and arguments that must end with exit code 0"`
+	HTTP     string        `key:"http" doc:"URL that must answer with a status of 2xx"`
+	Interval time.Duration `key:"interval" default:"2s" doc:"how often"`
+	Timeout  time.Duration `key:"timeout" default:"1s" doc:"of one question"`
+	Failures int           `key:"failures" default:"3" doc:"failures in a row after which the active hands over (automatic)"`
 }
 
 // Stop is a clean stop.

@@ -62,6 +62,9 @@ func (b *backend) readable() error {
 		if b.guard.paused() && !b.confirm() {
 			return server.MasterDown()
 		}
+		if !b.mayRead(readWait * b.o.Failover.Lease) {
+			return b.errNoLease()
+		}
 		return nil
 	}
 	if !b.o.StandbyReads {
@@ -76,7 +79,11 @@ func (b *backend) Submit(ctx context.Context, fn func(server.Sequence) error, do
 }
 
 // Release implements server.Backend.
-func (b *backend) Release() bool { return !b.guard.paused() || b.confirm() }
+//
+// What was evaluated among writes may be a read as well, so it needs the lease; it waits for that as long as a write waits for its acks.
+func (b *backend) Release() bool {
+	return (!b.guard.paused() || b.confirm()) && b.mayRead(b.o.CommitTimeout)
+}
 
 // Unwatch implements server.Backend.
 func (b *backend) Unwatch(w *server.Watcher) { b.seq.watches.Remove(w) }

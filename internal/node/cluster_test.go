@@ -75,7 +75,7 @@ func (c *cluster) options(name string) Options {
 	o := Options{
 		Cluster: "shop", Name: name, Dir: "data", FS: c.disks[name], SegmentBytes: 256 << 10, StandbyReads: true,
 		Gossip: 50 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
-		Sync: SyncOptions{ShrinkAfter: 200 * time.Millisecond},
+		Sync: SyncOptions{ShrinkAfter: 200 * time.Millisecond}, Failover: FailoverOptions{LocalReads: true},
 	}
 	for _, p := range c.names {
 		if p != name {

@@ -131,7 +131,9 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 			return 0, err
 		}
 	}
+	g.lease.begin(start.Epoch, start.Sync)
 	g.serving.Store(uint64(start.Epoch))
+	g.voter.agent.Kick()
 	g.sender.SetSync(start.Sync)
 	go g.askEpochs(ctx, askTimeout) // those who granted the epoch may follow now
 	failpoint.Hit(failpoint.EpochStart)

@@ -43,6 +43,15 @@ type group struct {
 	follower  *follower
 	retention *retention
 	runner    *failover.Runner
+	lease     *readLease
+	voter     *voter
+	probe     probe
+	exposure  exposure
+
+	maintenance maintenance
+	consented   atomic.Bool // max_loss consented to the promotion under way
+	stopping    atomic.Bool // this node is on its way out
+	trafficSeen time.Time   // owned by the voter's goroutine
 
 	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none
 	open    atomic.Bool   // clients may write

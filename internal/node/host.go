@@ -27,13 +27,14 @@ func (g *group) answer() failover.Answer {
 	a.Committed = g.commit.lsn()
 	a.Applied = g.state.applied().LSN
 	a.Held = g.held() != nil
+	a.LeaseOf, a.LeaseLeft = g.voter.left(a.Epoch)
 	a.Blank = g.log.End() == (wal.Position{}) && g.log.Start() == (wal.Position{})
 	return a
 }
 
 // Survey implements failover.Host.
 func (h host) Survey(ctx context.Context) []failover.Answer {
-	all := h.peers.survey(ctx, false, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	all := h.peers.survey(ctx, false, h.voter.suspected, func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerSurvey, nil, &a)
 		return a, err
 	})
@@ -45,11 +46,13 @@ func (h host) StopFollowing(ctx context.Context) error { return h.follower.stop(
 
 // FencePeers implements failover.Host.
 func (h host) FencePeers(ctx context.Context, epoch wal.Epoch, candidate string, next wal.SyncSet) []failover.Answer {
-	all := h.peers.survey(ctx, true, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	all := h.peers.survey(ctx, true, h.voter.suspected, func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerFence, fenceRequest{Epoch: epoch, Candidate: candidate, Sync: next}, &a)
 		return a, err
 	})
-	return append(all, h.answer())
+	all = append(all, h.answer())
+	h.lease.fenced(epoch, candidate, all)
+	return all
 }
 
 // FastForward implements failover.Host.
@@ -98,7 +101,7 @@ func (h host) Replay(ctx context.Context, progress func(string)) error {
 		select {
 		case <-done:
 			h.replayTook.Store(int64(time.Since(began)))
-			return nil
+			return h.outlastOlder(ctx)
 		case <-ctx.Done():
 			return fmt.Errorf("replayed to lsn %d of %d: %w", h.state.applied().LSN, target, context.Cause(ctx))
 		case <-tick.C:

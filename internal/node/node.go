@@ -69,7 +69,7 @@ func Open(o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	n.mesh, err = replicate.NewMesh(replicate.MeshOptions{
-		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, Dial: o.Dial,
+		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, LinkListen: o.ListenHeartbeat, Dial: o.Dial,
 		OnPeer: n.peerChanged, Logger: n.logger,
 	})
 	if err != nil {
@@ -182,7 +182,8 @@ func (n *Node) parts() []part {
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
 	}
 	if len(n.o.Peers) > 0 {
-		parts = append(parts, part{"sync set", (&syncSet{group: g}).run})
+		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
+			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
 	}
 	return parts
 }
@@ -214,8 +215,10 @@ func (n *Node) Run(ctx context.Context) error {
 	close(n.ready)
 	select {
 	case <-ctx.Done():
+		n.group.handOverAtStop(n.o.StallLimit)
 	case <-n.failed:
 	}
+	n.group.stopping.Store(true)
 	ended := make(chan error, 1)
 	go func() { ended <- n.stop(all) }()
 	select {

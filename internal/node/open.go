@@ -188,6 +188,9 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 		return err
 	}
 	g.witness()
+	if err := g.newFailover(mesh); err != nil {
+		return err
+	}
 	mesh.Handle(streamLog, func(peer replicate.PeerInfo, name string, s net.Conn) { g.sender.Serve(peer, name, s) })
 	return nil
 }

@@ -48,6 +48,10 @@ type Peer struct {
 	Name   string
 	Addr   string // host:port of its peer listener
 	Client string // host:port where its clients reach it, for ROLE, INFO and the Sentinel API; may be empty: then it is what the peer says
+	// Heartbeat is where it takes heartbeats, "" for Addr.
+	Heartbeat string
+	// Witness: it votes and holds no data.
+	Witness bool
 }
 
 // Options configure a Node. The zero value of a field means its default.
@@ -62,6 +66,12 @@ type Options struct {
 	Peers  []Peer                                                   // all other nodes
 	Listen func() (net.Listener, error)                             // for peers; required with peers
 	Dial   func(ctx context.Context, addr string) (net.Conn, error) // default TCP
+
+	// ListenHeartbeat, if set, is a listener of its own for heartbeats.
+	ListenHeartbeat func() (net.Listener, error)
+	Failover        FailoverOptions
+	Probe           ProbeOptions
+	Clock           func() failover.Mono // of leases. Default CLOCK_BOOTTIME
 
 	Mode         Mode          // default hot
 	ApplyDelay   time.Duration // lagged only
@@ -109,6 +119,11 @@ func (o *Options) EnsureDefaults() {
 	def(&o.PauseLimit, 400*time.Millisecond)
 	def(&o.CommitTimeout, 10*time.Second)
 	def(&o.Trim, 5*time.Second)
+	o.Failover.ensureDefaults()
+	o.Probe.ensureDefaults()
+	if o.Clock == nil {
+		o.Clock = bootTime
+	}
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
@@ -147,6 +162,7 @@ func (o *Options) Validate() error {
 	if n := len(o.syncMembers()); o.Sync.K < 0 || o.Sync.K > n {
 		bad("node options: sync k=%d of %d members besides this node", o.Sync.K, n)
 	}
+	o.validateFailover(bad)
 	if (o.Mode == ModeLagged) != (o.ApplyDelay > 0) {
 		bad("node options: mode %q with apply delay %s", o.Mode, o.ApplyDelay)
 	}
@@ -161,7 +177,7 @@ func (o *Options) syncMembers() []string {
 func (o *Options) meshPeers() []replicate.Peer {
 	var ps []replicate.Peer
 	for _, p := range o.Peers {
-		ps = append(ps, replicate.Peer{Name: p.Name, Addr: p.Addr})
+		ps = append(ps, replicate.Peer{Name: p.Name, Addr: p.Addr, LinkAddr: p.Heartbeat})
 	}
 	return ps
 }

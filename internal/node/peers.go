@@ -166,16 +166,37 @@ func trimURL(err error) error {
 // askTimeout is how long a promotion waits for a node that shows no sign of life, in each of its rounds of questions.
 const askTimeout = 500 * time.Millisecond
 
-// survey asks all peers the same question at once. A peer that does not answer within askTimeout is given up, and reported as unreachable. With patient, a peer
-// that is alive but slow (its disk is) is waited for until ctx ends.
-func (p *peers) survey(ctx context.Context, patient bool, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
+// suspectGrace is how long a peer that is suspected to be gone is waited for once all others have answered.
+const suspectGrace = 20 * time.Millisecond
+
+// survey asks all peers the same question at once. A peer that does not answer within askTimeout is given up, and reported as unreachable; one that is suspected
+// already, soon after the others have answered. With patient, a peer that is alive but slow (its disk is) is waited for until ctx ends.
+func (p *peers) survey(ctx context.Context, patient bool, suspected func(peer string) bool, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
 	names := p.names()
 	answers := make([]failover.Answer, len(names))
-	var all sync.WaitGroup
+	var all, healthy sync.WaitGroup
+	others := make(chan struct{}) // closed when all that are not suspected have answered
+	doubt := make([]bool, len(names))
+	for i, name := range names {
+		if doubt[i] = suspected(name); !doubt[i] {
+			healthy.Add(1)
+		}
+	}
+	go func() {
+		healthy.Wait()
+		close(others)
+	}()
 	for i, name := range names {
 		all.Go(func() {
+			if !doubt[i] {
+				defer healthy.Done()
+			}
 			ctx, cancel := context.WithCancelCause(ctx)
 			defer cancel(nil)
+			if doubt[i] {
+				stop := giveUpAfter(ctx, others, cancel)
+				defer stop()
+			}
 			late := time.AfterFunc(askTimeout, func() {
 				if !patient || !p.alive(ctx, name) {
 					cancel(fmt.Errorf("no answer within %s", askTimeout))
@@ -192,6 +213,30 @@ func (p *peers) survey(ctx context.Context, patient bool, ask func(ctx context.C
 	}
 	all.Wait()
 	return answers
+}
+
+// giveUpAfter cancels a question to a suspected peer suspectGrace after others is closed, unless stop is called before.
+func giveUpAfter(ctx context.Context, others <-chan struct{}, cancel context.CancelCauseFunc) (stop func()) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-others:
+		case <-ctx.Done():
+			return
+		}
+		t := time.NewTimer(suspectGrace)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			cancel(errors.New("suspected to be gone, and no answer"))
+		case <-ctx.Done():
+		}
+	}()
+	return func() {
+		cancel(nil)
+		<-ended
+	}
 }
 
 // alive asks a peer something that costs it no disk access.

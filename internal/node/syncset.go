@@ -101,6 +101,7 @@ func (s *syncSet) change(ctx context.Context, to wal.SyncSet) error {
 	if err != nil {
 		return err
 	}
+	s.leaseTerms()
 	if err := s.until(ctx, (*replicate.CommitRule).Covered); err != nil {
 		s.commit.update((*replicate.CommitRule).Abandon)
 		return fmt.Errorf("sync set %s does not have what is committed: %w", to, err)

@@ -8,18 +8,22 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"repld/internal/admin"
+	"repld/wal"
 )
 
 // Spec declares a cluster.
 type Spec struct {
 	Nodes        []NodeSpec
 	K            int           // sync k of every node
+	Automatic    bool          // failover.mode automatic, with a token store that the nodes share
+	Failover     string        // more settings of the section failover, as YAML lines with two spaces before them; only for processes
 	StandbyReads bool          // standbys serve reads
 	Sentinel     bool          // clients reach each node over TCP too, and each node serves the Sentinel API for the group "test"
 	Forward      bool          // standbys forward the commands of clients on their sockets to the active
@@ -111,10 +115,41 @@ func start(t testing.TB, spec Spec, make func(*Node) runner) *Cluster {
 	for _, name := range c.order {
 		n := c.nodes[name]
 		n.runner = make(n)
+		if s := &c.Spec; s.Automatic {
+			if err := os.MkdirAll(c.tokenDir(), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
 		n.Start()
 	}
 	c.WaitMeshed()
 	return c
+}
+
+// tokenDir is where a cluster with Automatic has its token.
+func (c *Cluster) tokenDir() string { return filepath.Join(c.Dir, "token") }
+
+// WaitActive waits until one node, not among those given, is active at an epoch above epoch, and returns it.
+func (c *Cluster) WaitActive(epoch wal.Epoch, limit time.Duration, not ...string) (*Node, admin.NodeStatus) {
+	c.t.Helper()
+	var found *Node
+	var status admin.NodeStatus
+	Until(c.t, limit, func() error {
+		said := ""
+		for _, n := range c.Nodes() {
+			if slices.Contains(not, n.Name) || !n.Alive() {
+				continue
+			}
+			s, err := n.Status()
+			if err == nil && s.Role == admin.RoleActive && s.Epoch > epoch {
+				found, status = n, s
+				return nil
+			}
+			said += fmt.Sprintf(" [%s: %s at epoch %d, %v]", n.Name, s.Role, s.Epoch, err)
+		}
+		return fmt.Errorf("nobody is active above epoch %d:%s", epoch, said)
+	})
+	return found, status
 }
 
 // WaitMeshed waits until every node reaches every other one.

@@ -108,6 +108,10 @@ func (n *Node) config() string {
 		}
 		line("sync: {k: %d}", s.K)
 	}
+	if s.Automatic {
+		line("token: {path: %s, shared: true}", n.c.tokenDir())
+		line("failover:\n  mode: automatic\n%s", s.Failover)
+	}
 	if n.spec.Delay > 0 {
 		line("mode: lagged")
 		line("apply_delay: %s", n.spec.Delay)
