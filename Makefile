@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 BENCH    ?=
 export GOFLAGS := -trimpath -buildvcs=false
 
-.PHONY: help build demo test race lint fuzz bench faults-report clean
+.PHONY: help build demo test race lint fuzz bench bench-failover faults-report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ bench: build ## throughput and latency beside redis-server on the same disk (BEN
 
 faults-report: ## run every test that asserts a row of the fault catalogue; writes docs/faults.md
 	go run ./tools/faultsreport
+
+bench-failover: build ## how long writes are away in a failover, beside Redis with Sentinel and etcd (ROUNDS=50)
+	@go build -o bin/benchfailover ./tools/benchfailover
+	@bin/benchfailover -bin bin -rounds $(or $(ROUNDS),50) $(BENCH)
 
 clean: ## remove what was built and left over
 	rm -rf bin .demo .bench

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// system is one contender.
+type system struct {
+	name   string
+	ours   bool
+	modes  []string
+	rounds int
+	pause  time.Duration // between rounds
+	make   func(o options, m *machines) (cluster, error)
+}
+
+// cluster is a system at work.
+type cluster interface {
+	dial(node int) (conn, error)
+	process(node int) string // the name of a node's process
+	active() (int, error)    // the node that takes writes
+	healthy() error          // all nodes follow
+	switchover() error
+}
+
+const (
+	settleLimit  = 90 * time.Second
+	resumeLimit  = 60 * time.Second
+	quietBefore  = 200 * time.Millisecond // of undisturbed writes in each round
+	measureAfter = 300 * time.Millisecond
+)
+
+// measure runs all rounds of a system.
+func measure(ctx context.Context, o options, s system) (*report, error) {
+	dir := filepath.Join(o.dir, strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, s.name))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	m, err := newMachines(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
+	c, err := s.make(o, m)
+	if err != nil {
+		return nil, err
+	}
+	if err := until(settleLimit, c.healthy); err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	w := startWriters(c.dial)
+	defer w.end()
+	r := newReport(s.name)
+	for _, mode := range s.modes {
+		if !strings.Contains(o.modes, mode) {
+			continue
+		}
+		if mode == "host" && !m.namespaces() {
+			r.notes = append(r.notes, "host: not measured, that needs network namespaces (root)")
+			continue
+		}
+		for round := range min(o.rounds, s.rounds) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			gap, errors, lost, err := runRound(m, c, w, mode)
+			if err != nil {
+				return nil, fmt.Errorf("%s, round %d: %w (see %s)", mode, round+1, err, dir)
+			}
+			r.add(mode, gap, errors)
+			r.lost += lost
+			if o.debug {
+				fmt.Fprintf(os.Stderr, "%s %s %d: %s, %d errors, %d lost\n", s.name, mode, round+1, gap.Round(time.Millisecond), errors, lost)
+			}
+			time.Sleep(s.pause)
+		}
+	}
+	_, r.acked, _, _ = w.measured()
+	if o.debug {
+		for kind, n := range w.mu.kinds {
+			fmt.Fprintf(os.Stderr, "%s: %d x %s\n", s.name, n, kind)
+		}
+	}
+	return r, nil
+}
+
+// runRound brings one failure about and takes the longest time between two acked writes around it.
+func runRound(m *machines, c cluster, w *writers, mode string) (gap time.Duration, errors, lost int, err error) {
+	if err := until(settleLimit, c.healthy); err != nil {
+		return 0, 0, 0, fmt.Errorf("before: %w", err)
+	}
+	active, err := c.active()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	w.begin()
+	time.Sleep(quietBefore)
+	began := time.Now()
+	back, err := inject(m, c, mode, active)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	// Writes are back when one is acked well after the failure by a node that took over.
+	err = until(resumeLimit, func() error {
+		now, err := c.active()
+		if err != nil || now == active {
+			return fmt.Errorf("nobody took over from node %d: %w", active, err)
+		}
+		if _, _, _, last := w.measured(); last.Before(began.Add(10 * time.Millisecond)) {
+			return fmt.Errorf("no write is acked")
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	time.Sleep(measureAfter)
+	gap, _, errors, _ = w.measured()
+	next, err := c.active()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if lost, err = w.check(next); err != nil {
+		return 0, 0, 0, err
+	}
+	return gap, errors, lost, back()
+}
+
+// inject brings a failure about and returns what ends it.
+func inject(m *machines, c cluster, mode string, active int) (back func() error, err error) {
+	name := c.process(active)
+	switch mode {
+	case "kill9":
+		return func() error { return m.start(name, active) }, m.signal(name, syscall.SIGKILL)
+	case "pause":
+		return func() error { return m.signal(name, syscall.SIGCONT) }, m.signal(name, syscall.SIGSTOP)
+	case "host":
+		return func() error { return m.heal(active) }, m.cut(active)
+	}
+	return func() error { return nil }, c.switchover()
+}

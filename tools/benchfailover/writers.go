@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	writerCount = 16
+	ringKeys    = 2048                   // of each writer; a write replaces the one that many before
+	opTimeout   = 100 * time.Millisecond // after which a writer tries another node
+	avoidFor    = 2 * time.Second        // a node that did not answer
+)
+
+// conn writes and reads on one node.
+type conn interface {
+	set(key string, n int) error
+	get(key string) (int, error)
+	close()
+}
+
+// writers write without pause, until told to rest.
+type writers struct {
+	dial func(node int) (conn, error)
+	all  []*writer
+	stop atomic.Bool
+	rest sync.RWMutex // held for reading during a write; for writing while the writers rest
+	wg   sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		last   time.Time // the newest ack
+		gap    time.Duration
+		acked  int
+		errors int
+		kinds  map[string]int
+	}
+}
+
+type writer struct {
+	id    int
+	node  int
+	conns [3]conn
+	avoid [3]time.Time
+	next  int
+	acked [ringKeys]int // newest acked value of each ring key, 0 for none
+}
+
+func startWriters(dial func(node int) (conn, error)) *writers {
+	w := &writers{dial: dial}
+	w.mu.kinds = map[string]int{}
+	for i := range writerCount {
+		x := &writer{id: i}
+		w.all = append(w.all, x)
+		w.wg.Go(func() { w.run(x) })
+	}
+	return w
+}
+
+func (w *writers) run(x *writer) {
+	defer func() {
+		for _, c := range x.conns {
+			if c != nil {
+				c.close()
+			}
+		}
+	}()
+	for !w.stop.Load() {
+		w.rest.RLock()
+		err := w.once(x)
+		w.rest.RUnlock()
+		if err != nil {
+			w.failed(err)
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+func (w *writers) once(x *writer) error {
+	if time.Now().Before(x.avoid[x.node]) {
+		x.node = (x.node + 1) % 3
+	}
+	n := x.node
+	if x.conns[n] == nil {
+		c, err := w.dial(n)
+		if err != nil {
+			x.node = (n + 1) % 3
+			return err
+		}
+		x.conns[n] = c
+	}
+	x.next++
+	slot := x.next % ringKeys
+	began := time.Now()
+	err := x.conns[n].set(ringKey(x.id, slot), x.next)
+	if err != nil {
+		var refused *refusal
+		if !asRefusal(err, &refused) {
+			x.conns[n].close()
+			x.conns[n] = nil
+		}
+		if time.Since(began) >= opTimeout {
+			x.avoid[n] = time.Now().Add(avoidFor)
+		}
+		x.node = (n + 1) % 3
+		return err
+	}
+	x.acked[slot] = x.next
+	w.ack()
+	return nil
+}
+
+func ringKey(writer, slot int) string { return fmt.Sprintf("w%02d:%04d", writer, slot) }
+
+func (w *writers) ack() {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if g := now.Sub(w.mu.last); g > w.mu.gap && !w.mu.last.IsZero() {
+		w.mu.gap = g
+	}
+	w.mu.last = now
+	w.mu.acked++
+}
+
+func (w *writers) failed(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.errors++
+	text := err.Error()
+	if len(text) > 60 {
+		text = text[:60]
+	}
+	w.mu.kinds[text]++
+}
+
+// begin forgets what was measured before.
+func (w *writers) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.gap, w.mu.errors, w.mu.last = 0, 0, time.Time{}
+}
+
+// measured returns the longest gap since begin, the present one counted, how many acks there were in all, and the errors since begin.
+func (w *writers) measured() (gap time.Duration, acked, errors int, last time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.gap, w.mu.acked, w.mu.errors, w.mu.last
+}
+
+// check has the writers rest and counts acked writes that the node does not have.
+func (w *writers) check(node int) (lost int, err error) {
+	w.rest.Lock()
+	defer w.rest.Unlock()
+	c, err := w.dial(node)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	for _, x := range w.all {
+		for slot, n := range x.acked {
+			if n == 0 {
+				continue
+			}
+			have, err := c.get(ringKey(x.id, slot))
+			if err != nil {
+				return lost, fmt.Errorf("read back: %w", err)
+			}
+			if have < n {
+				lost++
+			}
+		}
+		clear(x.acked[:]) // the next round checks its own
+	}
+	return lost, nil
+}
+
+func (w *writers) end() {
+	w.stop.Store(true)
+	w.wg.Wait()
+}
