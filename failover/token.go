@@ -34,7 +34,8 @@ type Store interface {
 	// When the current revision is another one, or next would lower the epoch or give it to a second holder, it
 	// returns the current record and an error that is ErrConflict. On any other error the outcome is unknown.
 	CompareAndSet(ctx context.Context, rev uint64, next Record) (Record, error)
-	// Watch blocks until the revision is above after, and returns the newest record.
+	// Watch blocks until the revision is above after, and returns the newest record known here, which a Load may be ahead of
+	// for a moment.
 	Watch(ctx context.Context, after uint64) (Record, error)
 	// Shared reports whether all nodes of the cluster see the same token here.
 	Shared() bool

@@ -1,0 +1,287 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"repld/failover"
+)
+
+// errRetry: this voter could not answer, another one or the same one soon may. What was asked for may have happened all the same.
+var errRetry = errors.New("not the leader of the token log")
+
+// Store is a voter of the token log, and the token as the whole group sees it (failover.Store).
+type Store struct {
+	o       Options
+	journal *journal
+	token   *token
+	layer   *layer
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	serving sync.WaitGroup // inbound streams
+
+	raft  atomic.Pointer[raft.Raft] // nil until this voter takes part
+	state atomic.Pointer[string]    // what a voter that does not take part yet waits for
+	moved atomic.Pointer[chan struct{}]
+
+	once      sync.Once
+	admitting sync.Mutex
+	closeErr  error
+}
+
+var _ failover.Store = (*Store)(nil)
+
+// Open recovers the journal. Run does the rest.
+func Open(o Options) (*Store, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o.OnFatal = onlyOnce(o.OnFatal)
+	j, err := openJournal(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{o: o, journal: j, token: newToken(o.OnFatal)}
+	s.layer = newLayer(s.address(), o.Dial)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	changed := make(chan struct{})
+	s.moved.Store(&changed)
+	s.waitsFor("start")
+	return s, nil
+}
+
+func onlyOnce(fn func(error)) func(error) {
+	var once sync.Once
+	return func(err error) { once.Do(func() { fn(err) }) }
+}
+
+// address is how the token log names this voter.
+func (s *Store) address() string {
+	var id string
+	s.journal.view(func(st *state) { id = st.ID })
+	return address(s.o.Node, id)
+}
+
+func (s *Store) waitsFor(what string) { s.state.Store(&what) }
+
+// Shared implements failover.Store: all voters see the same token.
+func (s *Store) Shared() bool { return true }
+
+// Load implements failover.Store. The leader answers, after a majority has confirmed that it still is.
+func (s *Store) Load(ctx context.Context) (failover.Record, error) {
+	return s.onLeader(ctx, question{Op: opLoad})
+}
+
+// CompareAndSet implements failover.Store. The leader decides; when it is lost meanwhile, the next one is asked the same, and does it once.
+func (s *Store) CompareAndSet(ctx context.Context, rev uint64, next failover.Record) (failover.Record, error) {
+	return s.onLeader(ctx, question{Op: opSet, Command: &command{Nonce: rand.Text(), Rev: rev, Next: next}})
+}
+
+// Watch implements failover.Store: it looks at this voter's own copy, which follows the leader's.
+func (s *Store) Watch(ctx context.Context, after uint64) (failover.Record, error) {
+	for {
+		st, changed, err := s.token.now()
+		if err != nil {
+			return failover.Record{}, err
+		}
+		if st.Record.Rev > after {
+			return st.Record, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return failover.Record{}, ctx.Err()
+		case <-s.ctx.Done():
+			return failover.Record{}, fmt.Errorf("token store: %w", failover.ErrClosed)
+		}
+	}
+}
+
+// askAgain is how soon a question is asked again when nobody could answer it and no change of leader was seen.
+const askAgain = 20 * time.Millisecond
+
+// onLeader has the leader answer q, whoever it is, within the time limit.
+func (s *Store) onLeader(ctx context.Context, q question) (failover.Record, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.o.Timeout, fmt.Errorf("token store: no answer within %s", s.o.Timeout))
+	defer cancel()
+	why := errRetry
+	for {
+		changed := *s.moved.Load()
+		rec, err := s.try(ctx, q)
+		switch {
+		case err == nil, errors.Is(err, failover.ErrConflict), errors.Is(err, failover.ErrInvalid), errors.Is(err, failover.ErrFailed), errors.Is(err, failover.ErrVersion):
+			return rec, err
+		case ctx.Err() == nil:
+			why = err
+		}
+		again := time.NewTimer(askAgain)
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return failover.Record{}, fmt.Errorf("%w: %w", context.Cause(ctx), why)
+		case <-s.ctx.Done():
+			again.Stop()
+			return failover.Record{}, fmt.Errorf("token store: %w", failover.ErrClosed)
+		}
+		again.Stop()
+	}
+}
+
+// try asks whoever is leader as far as this voter knows.
+func (s *Store) try(ctx context.Context, q question) (failover.Record, error) {
+	r := s.raft.Load()
+	if r == nil {
+		return failover.Record{}, fmt.Errorf("this voter does not take part yet: %s: %w", *s.state.Load(), errRetry)
+	}
+	_, id := r.LeaderWithID()
+	switch leader := voterName(string(id)); leader {
+	case "":
+		return failover.Record{}, fmt.Errorf("no leader is known: %w", errRetry)
+	case s.o.Node:
+		if q.Op == opLoad {
+			return s.loadHere(ctx)
+		}
+		return s.setHere(ctx, *q.Command)
+	default:
+		a, err := s.call(ctx, leader, q)
+		if err != nil {
+			return failover.Record{}, err
+		}
+		return a.Record, a.err(leader)
+	}
+}
+
+// loadHere answers as the leader: what is committed when it begins is in the record, and a majority says that nobody else leads.
+func (s *Store) loadHere(ctx context.Context) (failover.Record, error) {
+	r := s.raft.Load()
+	if r == nil || r.State() != raft.Leader {
+		return failover.Record{}, errRetry
+	}
+	// An index that is committed in an earlier term may be behind what that term's leader had committed: wait for an entry of our own.
+	term := r.CurrentTerm()
+	var at uint64
+	if err := s.until(ctx, func() bool {
+		at = r.CommitIndex()
+		var l raft.Log
+		err := raftLog{s.journal}.GetLog(at, &l)
+		return err == nil && l.Term == term
+	}); err != nil {
+		return failover.Record{}, fmt.Errorf("leader of term %d has committed nothing yet: %w", term, err)
+	}
+	if err := await(ctx, r.VerifyLeader()); err != nil {
+		return failover.Record{}, fmt.Errorf("%w: %w", errRetry, err)
+	}
+	if r.CurrentTerm() != term {
+		return failover.Record{}, errRetry
+	}
+	var command uint64
+	s.journal.view(func(st *state) { command = st.command(at) })
+	for {
+		st, changed, err := s.token.now()
+		if err != nil || st.Index >= command {
+			return st.Record, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return failover.Record{}, context.Cause(ctx)
+		}
+	}
+}
+
+// until looks until ok; it is for what comes within milliseconds.
+func (s *Store) until(ctx context.Context, ok func() bool) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.ctx.Done():
+			return failover.ErrClosed
+		}
+		if r := s.raft.Load(); r == nil || r.State() != raft.Leader {
+			return errRetry
+		}
+	}
+	return nil
+}
+
+// setHere does a command as the leader.
+func (s *Store) setHere(ctx context.Context, c command) (failover.Record, error) {
+	r := s.raft.Load()
+	if r == nil || r.State() != raft.Leader {
+		return failover.Record{}, errRetry
+	}
+	doc, err := encodeCommand(c)
+	if err != nil {
+		return failover.Record{}, err
+	}
+	f := r.Apply(doc, s.o.Timeout)
+	if err := await(ctx, f); err != nil {
+		return failover.Record{}, fmt.Errorf("%w: %w", errRetry, err)
+	}
+	out, ok := f.Response().(outcome)
+	if !ok {
+		return failover.Record{}, fmt.Errorf("token log answered %v", f.Response())
+	}
+	return out.Record, out.Err
+}
+
+// await waits for a future of raft, or for ctx: a leader that lost its majority gives up by itself, but not within ctx.
+func await(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Handle serves an inbound stream of a kind from another voter; it returns when the stream is done with.
+func (s *Store) Handle(from, kind string, c net.Conn) {
+	defer c.Close()
+	if !slices.Contains(s.o.Voters, from) || s.ctx.Err() != nil {
+		return
+	}
+	s.serving.Add(1)
+	defer s.serving.Done()
+	stop := context.AfterFunc(s.ctx, func() { _ = c.Close() })
+	defer stop()
+	switch {
+	case kind == KindCall:
+		s.answerCall(from, c)
+	case s.raft.Load() != nil:
+		s.layer.handle(c, s.o.Timeout)
+	}
+}
+
+// Close ends Run, releases the journal and makes every other call fail.
+func (s *Store) Close() error {
+	s.once.Do(func() {
+		s.cancel()
+		_ = s.layer.Close() // never fails
+		if r := s.raft.Load(); r != nil {
+			s.closeErr = r.Shutdown().Error()
+		}
+		s.token.wake()
+		s.serving.Wait()
+		s.closeErr = errors.Join(s.closeErr, s.journal.close())
+	})
+	return s.closeErr
+}
