@@ -16,6 +16,7 @@ var allowed = map[string][]string{
 	"snapshot":                 {"wal"},
 	"replicate":                {"internal/failpoint", "snapshot", "wal"},
 	"failover":                 {"internal/failpoint", "wal"},
+	"failover/raftstore":       {"failover", "wal"},
 	"internal/failpoint":       {},
 	"internal/kv":              {"internal/failpoint", "wal"},
 	"internal/resp":            {},
@@ -28,7 +29,7 @@ var allowed = map[string][]string{
 	"internal/events":          {},
 	"cmd/repld":                {"failover", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/heartbeat":       {"failover", "wal"},
-	"internal/node":            {"failover", "internal/admin", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
+	"internal/node":            {"failover", "failover/raftstore", "internal/admin", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
 }
 
 // TestImportDirection holds the import arrows: the packages below internal/node do not know each other except as listed, and only the

@@ -17,6 +17,9 @@ import (
 
 // nodeOptions maps the settings to a node. It opens the token store when one is configured.
 func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
+	if c.Role == config.RoleWitness {
+		return node.Options{}, errors.New("role: witness comes with the next step of this build")
+	}
 	o := node.Options{
 		Cluster: c.Cluster, Name: c.Node, Dir: c.Data, Version: buildVersion(),
 		Mode: node.Mode(c.Mode), ApplyDelay: c.ApplyDelay, StandbyReads: c.Client.StandbyReads,
@@ -36,22 +39,32 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 	}
 	failoverOptions(c, &o)
 	for _, p := range c.Others() {
-		o.Peers = append(o.Peers, node.Peer{Name: p.Name, Addr: p.Addr, Client: p.Client, Heartbeat: p.Heartbeat})
+		o.Peers = append(o.Peers, node.Peer{Name: p.Name, Addr: p.Addr, Client: p.Client, Heartbeat: p.Heartbeat, Witness: p.Role == config.RoleWitness})
 	}
 	if len(o.Peers) > 0 {
 		o.Listen = func() (net.Listener, error) {
 			return new(net.ListenConfig).Listen(context.Background(), "tcp", c.Listen)
 		}
 	}
+	err := tokenStore(c, &o, logger)
+	return o, err
+}
+
+// tokenStore opens the token store that is configured, unless the node has it itself.
+func tokenStore(c *config.Config, o *node.Options, logger *slog.Logger) error {
+	if c.Token.Store == config.StoreRaft {
+		o.Raft = &node.RaftOptions{Election: c.Token.Election}
+		return nil
+	}
 	if c.Token.Path == "" {
-		return o, nil // the node keeps its own
+		return nil // the node keeps its own
 	}
 	store, err := failover.OpenFileStore(failover.FileStoreOptions{Dir: c.Token.Path, Shared: c.Token.Shared, Logger: logger})
 	if err != nil {
-		return o, fmt.Errorf("token store %s: %w", c.Token.Path, err)
+		return fmt.Errorf("token store %s: %w", c.Token.Path, err)
 	}
-	o.Token = store
-	return o, nil
+	o.Token, o.CloseToken = store, store.Close
+	return nil
 }
 
 // failoverOptions maps what is said about heartbeats, failover and the application.

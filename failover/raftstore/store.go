@@ -27,7 +27,13 @@ type Store struct {
 	layer   *layer
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
-	serving sync.WaitGroup // inbound streams
+
+	life struct {
+		sync.Mutex
+		closed  bool
+		streams sync.WaitGroup // inbound ones
+		asking  sync.WaitGroup // for a majority's word
+	}
 
 	raft  atomic.Pointer[raft.Raft] // nil until this voter takes part
 	state atomic.Pointer[string]    // what a voter that does not take part yet waits for
@@ -180,7 +186,7 @@ func (s *Store) loadHere(ctx context.Context) (failover.Record, error) {
 	}); err != nil {
 		return failover.Record{}, fmt.Errorf("leader of term %d has committed nothing yet: %w", term, err)
 	}
-	if err := await(ctx, r.VerifyLeader()); err != nil {
+	if err := s.verify(ctx, r); err != nil {
 		return failover.Record{}, fmt.Errorf("%w: %w", errRetry, err)
 	}
 	if r.CurrentTerm() != term {
@@ -253,14 +259,57 @@ func await(ctx context.Context, f raft.Future) error {
 	}
 }
 
+// verify has a majority say that this voter leads.
+func (s *Store) verify(ctx context.Context, r *raft.Raft) error {
+	if !s.enter(&s.life.asking) {
+		return failover.ErrClosed
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer s.life.asking.Done()
+		done <- r.VerifyLeader().Error()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// quiet waits for the questions of verify, which raft leaves without an answer when it is shut down. It answers them soon, as the leader or as one that
+// leads no more, unless its disk failed.
+func (s *Store) quiet() {
+	done := make(chan struct{})
+	go func() {
+		s.life.asking.Wait()
+		close(done)
+	}()
+	late := time.NewTimer(10 * s.o.Election)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
+}
+
+// enter counts something that Close waits for; false once it does.
+func (s *Store) enter(n *sync.WaitGroup) bool {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if !s.life.closed {
+		n.Add(1)
+	}
+	return !s.life.closed
+}
+
 // Handle serves an inbound stream of a kind from another voter; it returns when the stream is done with.
 func (s *Store) Handle(from, kind string, c net.Conn) {
 	defer c.Close()
-	if !slices.Contains(s.o.Voters, from) || s.ctx.Err() != nil {
+	if !slices.Contains(s.o.Voters, from) || !s.enter(&s.life.streams) {
 		return
 	}
-	s.serving.Add(1)
-	defer s.serving.Done()
+	defer s.life.streams.Done()
 	stop := context.AfterFunc(s.ctx, func() { _ = c.Close() })
 	defer stop()
 	switch {
@@ -274,14 +323,47 @@ func (s *Store) Handle(from, kind string, c net.Conn) {
 // Close ends Run, releases the journal and makes every other call fail.
 func (s *Store) Close() error {
 	s.once.Do(func() {
+		s.life.Lock()
+		s.life.closed = true
+		s.life.Unlock()
 		s.cancel()
+		s.quiet()
 		_ = s.layer.Close() // never fails
 		if r := s.raft.Load(); r != nil {
 			s.closeErr = r.Shutdown().Error()
 		}
 		s.token.wake()
-		s.serving.Wait()
+		s.life.streams.Wait()
 		s.closeErr = errors.Join(s.closeErr, s.journal.close())
 	})
 	return s.closeErr
+}
+
+// Status is what this voter knows of the token log.
+type Status struct {
+	Started bool     `json:"started"`          // it takes part
+	Waits   string   `json:"waits,omitempty"`  // why it does not
+	Leader  string   `json:"leader,omitempty"` // name, "" when none is known
+	Voters  []string `json:"voters,omitempty"` // names, as the log says
+	Rev     uint64   `json:"rev"`              // of the record as this voter has it
+}
+
+// Status describes this voter.
+func (s *Store) Status() Status {
+	st, _, _ := s.token.now()
+	out := Status{Rev: st.Record.Rev}
+	r := s.raft.Load()
+	if r == nil {
+		out.Waits = *s.state.Load()
+		return out
+	}
+	_, id := r.LeaderWithID()
+	out.Started, out.Leader = true, voterName(string(id))
+	for _, v := range s.servers(r) {
+		if v.Suffrage == raft.Voter {
+			out.Voters = append(out.Voters, voterName(string(v.ID)))
+		}
+	}
+	slices.Sort(out.Voters)
+	return out
 }

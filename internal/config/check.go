@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -43,11 +44,12 @@ func (c *Config) complete() {
 		c.Client.OutputLimit = c.Client.MaxBulk + 64<<20
 	}
 	if len(c.Sync.Members) == 0 {
-		for _, p := range c.Peers {
+		for _, p := range c.DataNodes() {
 			c.Sync.Members = append(c.Sync.Members, p.Name)
 		}
 	}
-	if c.sources["sync.k"].kind == "default" && len(c.Others()) > 0 {
+	c.completeToken()
+	if c.sources["sync.k"].kind == "default" && len(c.DataNodes()) > 1 {
 		c.Sync.K = 1
 	}
 }
@@ -66,6 +68,8 @@ func (c *Config) check(p *problems) {
 	c.checkPeers(p)
 	c.checkMode(p)
 	c.checkSync(p)
+	c.checkToken(p)
+	c.checkRole(p)
 	c.checkSockets(p)
 	c.checkClient(p)
 	c.checkSentinel(p)
@@ -149,6 +153,12 @@ func (c *Config) checkPeers(p *problems) {
 	if c.Node != "" && names[c.Node] == 0 {
 		c.wrong(p, "peers", "this node, %s, is missing: list every node, so that the list is the same on all of them", c.Node)
 	}
+	if own := c.Self(); names[c.Node] > 0 && (own.Role == RoleWitness) != (c.Role == RoleWitness) {
+		c.wrong(p, "peers", "says that the role of %s is %s, but role is %s", c.Node, cmp.Or(own.Role, RoleData), c.Role)
+	}
+	if len(c.DataNodes()) == 0 {
+		c.wrong(p, "peers", "all of them are witnesses: nobody would hold the data")
+	}
 	if own := c.Self(); names[c.Node] > 0 && own.Mode != "" && own.Mode != c.Mode {
 		c.wrong(p, "peers", "says that %s is %s, but mode is %s", c.Node, own.Mode, c.Mode)
 	}
@@ -168,13 +178,14 @@ func (c *Config) checkMode(p *problems) {
 
 // checkSync: at most all members but one count for a commit, because the active never counts.
 func (c *Config) checkSync(p *problems) {
+	data := c.DataNodes()
 	known := func(name string) bool {
-		return slices.ContainsFunc(c.Peers, func(x Peer) bool { return x.Name == name })
+		return slices.ContainsFunc(data, func(x Peer) bool { return x.Name == name })
 	}
 	members := map[string]bool{}
 	for _, m := range c.Sync.Members {
 		if !known(m) && c.sources["sync.members"].kind != "default" {
-			c.wrong(p, "sync.members", "%q is not among the peers", m)
+			c.wrong(p, "sync.members", "%q is not among the peers that hold data", m)
 		}
 		if members[m] && c.sources["sync.members"].kind != "default" {
 			c.wrong(p, "sync.members", "%q is listed twice", m)
@@ -182,7 +193,7 @@ func (c *Config) checkSync(p *problems) {
 		members[m] = true
 	}
 	most := len(members)
-	if len(c.Peers) > 0 && most == len(c.Peers) {
+	if len(data) > 0 && most == len(data) {
 		most-- // one of them is the active
 	}
 	switch {
@@ -191,11 +202,8 @@ func (c *Config) checkSync(p *problems) {
 	case c.Sync.K > most:
 		c.wrong(p, "sync.k", "%d standbys can never answer: of the %d members at most %d are standbys", c.Sync.K, len(members), most)
 	}
-	if c.Sync.Policy == PolicyShrink && !c.Token.Shared {
-		c.wrong(p, "sync.policy", "shrink needs token.shared: true: without storage that all nodes share, a reduced sync set cannot be made known to those who promote (R6)")
-	}
-	if c.Token.Shared && c.Token.Path == "" {
-		c.wrong(p, "token.shared", "needs token.path, the folder that all nodes share")
+	if c.Sync.Policy == PolicyShrink && !c.Token.EveryNodeSees() {
+		c.wrong(p, "sync.policy", "shrink needs token.store raft or etcd, or token.shared: true: without a token that all nodes see, a reduced sync set cannot be made known to those who promote (R6)")
 	}
 	if c.Sync.Policy == PolicyBlock && c.sources["sync.shrink_after"].kind != "default" {
 		c.wrong(p, "sync.shrink_after", "has no effect with sync.policy block")

@@ -14,6 +14,22 @@ const (
 	ModeLagged Mode = "lagged" // applies them apply_delay after they were written
 )
 
+// Role says whether a node holds data.
+type Role string
+
+// Roles of a node.
+const (
+	RoleData    Role = "data"    // holds the state; may become active
+	RoleWitness Role = "witness" // votes on the token and answers heartbeats; holds no data
+)
+
+// Token stores.
+const (
+	StoreFile = "file" // in each node's folder, or a folder that all share
+	StoreRaft = "raft" // in the nodes and witnesses themselves, by majority
+	StoreEtcd = "etcd" // in an etcd cluster
+)
+
 // Policies for a sync set that cannot be met.
 const (
 	PolicyBlock  = "block"  // writes wait, then are answered with an unknown outcome
@@ -29,6 +45,8 @@ type Config struct {
 	Announce string `key:"announce" doc:"address shown to people when it differs from listen"`
 	Peers    []Peer `key:"peers" doc:"every node of the cluster, this one too, so that the list is the same on all of them; as a flag: a=host:port,b=host:port"`
 	Insecure bool   `key:"insecure" default:"false" doc:"consent to traffic between nodes in plain text; has to be written out when peers are set"`
+
+	Role Role `key:"role" default:"data" oneof:"data witness" doc:"witness: votes on the token and answers heartbeats, holds no data, serves no clients"`
 
 	Mode       Mode          `key:"mode" default:"hot" oneof:"hot lagged" doc:"hot applies at once; lagged applies after apply_delay"`
 	ApplyDelay time.Duration `key:"apply_delay" default:"0s" zero:"ok" doc:"how much later a lagged node applies"`
@@ -61,6 +79,7 @@ type Peer struct {
 	// Heartbeat is the host:port where it takes heartbeats, its heartbeat.listen; empty: Addr.
 	Heartbeat string
 	Mode      Mode // as its own `mode` says, for display before it was reached; may be empty
+	Role      Role // as its own `role` says; empty means data
 }
 
 // Sync is the sync set and what happens when it cannot be met.
@@ -73,10 +92,14 @@ type Sync struct {
 
 // Token is where the epoch token lives.
 type Token struct {
-	Store  string `key:"store" default:"file" oneof:"file" doc:"kind of token store"`
-	Path   string `key:"path" kind:"path" doc:"an existing folder for the token's files (default: in DATA)"`
-	Shared bool   `key:"shared" default:"false" doc:"path is on storage that all nodes share; needed by sync.policy shrink"`
+	Store    string        `key:"store" default:"file" oneof:"file raft" doc:"kind of token store: file, or raft (in the nodes and witnesses themselves; at least three)"`
+	Path     string        `key:"path" kind:"path" doc:"for file: an existing folder for the token's files (default: in DATA)"`
+	Shared   bool          `key:"shared" default:"false" doc:"for file: path is on storage that all nodes share"`
+	Election time.Duration `key:"election" default:"300ms" doc:"for raft: silence of the token log's leader before another voter asks to lead"`
 }
+
+// EveryNodeSees reports whether all nodes see the same token, so that a changed sync set is known to whoever promotes.
+func (t *Token) EveryNodeSees() bool { return t.Store != StoreFile || t.Shared }
 
 // Client is the Redis protocol side.
 type Client struct {
@@ -188,6 +211,29 @@ func (c *Config) Others() []Peer {
 	var out []Peer
 	for _, p := range c.Peers {
 		if p.Name != c.Node {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Voters returns the names of all nodes that vote on a token of store raft, and on who is alive: data nodes and witnesses, this one too. Alone it is this node.
+func (c *Config) Voters() []string {
+	if len(c.Peers) == 0 {
+		return []string{c.Node}
+	}
+	var out []string
+	for _, p := range c.Peers {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// DataNodes returns the entries of the nodes that hold data.
+func (c *Config) DataNodes() []Peer {
+	var out []Peer
+	for _, p := range c.Peers {
+		if p.Role != RoleWitness {
 			out = append(out, p)
 		}
 	}

@@ -179,10 +179,10 @@ func (f field) peer(n *yaml.Node, file *file, p *problems) Peer {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		key := f.key + "." + k.Value
-		into := map[string]*string{"name": &peer.Name, "addr": &peer.Addr, "client": &peer.Client, "heartbeat": &peer.Heartbeat, "mode": (*string)(&peer.Mode)}[k.Value]
+		into := map[string]*string{"name": &peer.Name, "addr": &peer.Addr, "client": &peer.Client, "heartbeat": &peer.Heartbeat, "mode": (*string)(&peer.Mode), "role": (*string)(&peer.Role)}[k.Value]
 		switch {
 		case into == nil:
-			p.add(key, file.at(k), "unknown key, a peer has: name, addr, client, heartbeat, mode")
+			p.add(key, file.at(k), "unknown key, a peer has: name, addr, client, heartbeat, mode, role")
 		case seen[k.Value]:
 			p.add(key, file.at(k), "set twice in one peer")
 		case v.Kind != yaml.ScalarNode || v.Tag != "!!str":
@@ -194,6 +194,9 @@ func (f field) peer(n *yaml.Node, file *file, p *problems) Peer {
 	}
 	if peer.Mode != "" && peer.Mode != ModeHot && peer.Mode != ModeLagged {
 		p.add(f.key+".mode", file.at(n), "%q is not one of: hot, lagged", string(peer.Mode))
+	}
+	if peer.Role != "" && peer.Role != RoleData && peer.Role != RoleWitness {
+		p.add(f.key+".role", file.at(n), "%q is not one of: data, witness", string(peer.Role))
 	}
 	return peer
 }

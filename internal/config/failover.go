@@ -39,20 +39,17 @@ func (c *Config) checkFailover(p *problems) {
 		c.wrong(p, "failover.mode", "automatic needs peers: a node that stands alone has nobody to take over")
 	case n == 2:
 		c.wrong(p, "failover.mode", "automatic with two voters: the one that is left would be no majority, so nobody could ever take over; add a witness or a third node, or write manual")
-	case !c.tokenShared():
-		c.wrong(p, "failover.mode", "automatic needs a token that all nodes share (token.shared: true): otherwise two of them could take over at once")
+	case !c.Token.EveryNodeSees():
+		c.wrong(p, "failover.mode", "automatic needs a token that all nodes see (token.store raft, or token.shared: true): otherwise two of them could take over at once")
 	}
 }
 
-// tokenShared reports whether all nodes see the same token.
-func (c *Config) tokenShared() bool { return c.Token.Shared || c.Token.Store != "file" }
-
 func (c *Config) checkPreferred(p *problems) {
 	f := &c.Failover
-	known := slices.ContainsFunc(c.Peers, func(x Peer) bool { return x.Name == f.Preferred })
+	known := slices.ContainsFunc(c.DataNodes(), func(x Peer) bool { return x.Name == f.Preferred })
 	switch {
 	case f.Preferred != "" && !known:
-		c.wrong(p, "failover.preferred", "%q is not among the peers", f.Preferred)
+		c.wrong(p, "failover.preferred", "%q is not among the peers that hold data", f.Preferred)
 	case f.Preferred == "" && f.TakeBack > 0:
 		c.wrong(p, "failover.take_back", "has no effect without failover.preferred")
 	}

@@ -114,7 +114,7 @@ func peersNode(peers []Peer) *yaml.Node {
 	list := &yaml.Node{Kind: yaml.SequenceNode}
 	for _, p := range peers {
 		m := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
-		for _, kv := range [][2]string{{"name", p.Name}, {"addr", p.Addr}, {"client", p.Client}, {"mode", string(p.Mode)}} {
+		for _, kv := range [][2]string{{"name", p.Name}, {"addr", p.Addr}, {"client", p.Client}, {"mode", string(p.Mode)}, {"role", string(p.Role)}} {
 			if kv[1] != "" {
 				m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: kv[0]},
 					&yaml.Node{Kind: yaml.ScalarNode, Value: kv[1], Tag: "!!str"})

@@ -86,7 +86,7 @@ func (o *Options) validateFailover(bad func(string, ...any)) {
 	if len(o.Peers) > 0 && len(o.Peers)+1 < 3 {
 		bad("node options: automatic failover with two voters: the one that is left is no majority; add a witness or a third node")
 	}
-	if len(o.Peers) > 0 && (o.Token == nil || !o.Token.Shared()) {
+	if len(o.Peers) > 0 && !o.tokenShared() {
 		bad("node options: automatic failover needs a token store that all nodes share")
 	}
 	known := f.Preferred == "" || f.Preferred == o.Name

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"repld/failover"
+	"repld/failover/raftstore"
 	"repld/internal/events"
 	"repld/replicate"
 	"repld/snapshot"
@@ -25,6 +26,7 @@ type group struct {
 	fence     *failover.Fence
 	token     failover.Store
 	closeTok  func() error
+	raft      *raftstore.Store // the token store, when it is raft
 	log       *wal.Log
 	recovery  wal.Recovery
 	state     *state
@@ -82,7 +84,9 @@ type group struct {
 func (g *group) nodes() []string {
 	all := []string{g.o.Name}
 	for _, p := range g.o.Peers {
-		all = append(all, p.Name)
+		if !p.Witness {
+			all = append(all, p.Name)
+		}
 	}
 	return all
 }

@@ -171,6 +171,7 @@ func (n *Node) parts() []part {
 		{"role runner", g.runner.Run},
 		{"peer calls", func(ctx context.Context) error { return serveHTTP(ctx, peerHTTP, n.mesh.Listener(streamHTTP)) }},
 		{"sessions", n.mesh.Run},
+		{"token store", g.runToken},
 		{"follower", g.follower.run},
 		{"gossip", g.gossip},
 		{"roster", g.roster.run},

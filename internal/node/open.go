@@ -32,7 +32,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 			return nil, err
 		}
 	}
-	if err := g.openFence(fresh); err != nil {
+	if err := g.openFence(fresh, mesh); err != nil {
 		return nil, err
 	}
 	if fresh {
@@ -55,8 +55,8 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 		return nil, err
 	}
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
-	g.peers = newPeers(mesh)
-	g.roster = newRoster(g.profile, g.peers, g.nodes()[1:], o.Gossip)
+	g.peers = newPeers(mesh, g.nodes()[1:])
+	g.roster = newRoster(g.profile, g.peers, g.nodes()[1:], g.o.Gossip)
 	if err := g.tie(mesh); err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 
 func (g *group) path(name string) string { return g.o.FS.PathJoin(g.dir, name) }
 
-func (g *group) openFence(fresh bool) error {
+func (g *group) openFence(fresh bool, mesh *replicate.Mesh) error {
 	slots, rec, err := failover.OpenSlots(failover.SlotsOptions{FS: g.o.FS, Dir: g.dir, Name: "epoch", Create: fresh})
 	if err != nil {
 		return fmt.Errorf("open epoch file: %w", err)
@@ -74,15 +74,7 @@ func (g *group) openFence(fresh bool) error {
 		g.logger.Warn("epoch slot damaged, the other one is used", "error", bad)
 	}
 	g.fence = failover.NewFence(slots)
-	g.token = g.o.Token
-	if g.token == nil {
-		store, err := failover.OpenFileStore(failover.FileStoreOptions{FS: g.o.FS, Dir: g.path("token")})
-		if err != nil {
-			return fmt.Errorf("open token store: %w", err)
-		}
-		g.token, g.closeTok = store, store.Close
-	}
-	return nil
+	return g.openToken(mesh)
 }
 
 // openState opens the state, then the log, which must reach at least as far as the state surely did (R8), then checks that the state lies on

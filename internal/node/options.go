@@ -77,7 +77,9 @@ type Options struct {
 	ApplyDelay   time.Duration // lagged only
 	StandbyReads bool          // serve reads, possibly stale, as a standby
 	Sync         SyncOptions
-	Token        failover.Store // default: a file store in Dir
+	Token        failover.Store // default: see Raft
+	CloseToken   func() error   // closes Token; may be nil
+	Raft         *RaftOptions   // without Token: the token is in a raft log that all nodes and witnesses vote on. Default nil: a file store in Dir
 
 	Client   server.Options // Backend and Logger are filled in
 	Reach    string         // host:port where clients reach this node over TCP, told to clients of all nodes; "" if they cannot
@@ -132,7 +134,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Sync.Members == nil {
 		for _, p := range o.Peers {
-			o.Sync.Members = append(o.Sync.Members, p.Name)
+			if !p.Witness {
+				o.Sync.Members = append(o.Sync.Members, p.Name)
+			}
 		}
 	}
 }
@@ -147,16 +151,16 @@ func (o *Options) Validate() error {
 	if len(o.Peers) > 0 && o.Listen == nil {
 		bad("node options: peers without a listener for them")
 	}
-	names := map[string]bool{o.Name: true}
+	names, data := map[string]bool{o.Name: true}, map[string]bool{o.Name: true}
 	for _, p := range o.Peers {
 		if names[p.Name] {
 			bad("node options: peer %q is named twice or is this node itself", p.Name)
 		}
-		names[p.Name] = true
+		names[p.Name], data[p.Name] = true, !p.Witness
 	}
 	for _, m := range o.Sync.Members {
-		if !names[m] {
-			bad("node options: sync member %q is not a node", m)
+		if !data[m] {
+			bad("node options: sync member %q is not a node with data", m)
 		}
 	}
 	if n := len(o.syncMembers()); o.Sync.K < 0 || o.Sync.K > n {

@@ -86,11 +86,12 @@ func (e *peerError) Error() string { return fmt.Sprintf("node %s: %s", e.Peer, e
 // peers calls the other nodes.
 type peers struct {
 	mesh *replicate.Mesh
+	data []string // those that hold data
 	http http.Client
 }
 
-func newPeers(mesh *replicate.Mesh) *peers {
-	return &peers{mesh: mesh, http: http.Client{Transport: &http.Transport{
+func newPeers(mesh *replicate.Mesh, data []string) *peers {
+	return &peers{mesh: mesh, data: data, http: http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			name, _, err := net.SplitHostPort(addr)
 			if err != nil {
@@ -140,15 +141,6 @@ func (p *peers) call(ctx context.Context, peer, path string, in, out any) error 
 	return nil
 }
 
-// names lists the peers.
-func (p *peers) names() []string {
-	var names []string
-	for _, s := range p.mesh.Peers() {
-		names = append(names, s.Name)
-	}
-	return names
-}
-
 // trimURL drops the "Post http://…" that net/http puts before an error.
 func trimURL(err error) error {
 	for {
@@ -169,10 +161,10 @@ const askTimeout = 500 * time.Millisecond
 // suspectGrace is how long a peer that is suspected to be gone is waited for once all others have answered.
 const suspectGrace = 20 * time.Millisecond
 
-// survey asks all peers the same question at once. A peer that does not answer within askTimeout is given up, and reported as unreachable; one that is suspected
+// survey asks all peers that hold data the same question at once. A peer that does not answer within askTimeout is given up, and reported as unreachable; one that is suspected
 // already, soon after the others have answered. With patient, a peer that is alive but slow (its disk is) is waited for until ctx ends.
 func (p *peers) survey(ctx context.Context, patient bool, suspected func(peer string) bool, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
-	names := p.names()
+	names := p.data
 	answers := make([]failover.Answer, len(names))
 	var all, healthy sync.WaitGroup
 	others := make(chan struct{}) // closed when all that are not suspected have answered

@@ -87,6 +87,9 @@ func (g *group) standbyRows(s admin.NodeStatus) []admin.Standby {
 	}
 	var rows []admin.Standby
 	for _, p := range g.o.Peers {
+		if p.Witness {
+			continue
+		}
 		r := admin.Standby{Node: p.Name, State: "down"}
 		if st, ok := streams[p.Name]; ok {
 			r = admin.Standby{
