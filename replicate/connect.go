@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -45,6 +46,9 @@ func (m *Mesh) connect(ctx context.Context, p *peerState) error {
 		p.failed(err)
 		if m.said.fresh(p.Name, err.Error()) && ctx.Err() == nil {
 			m.log.Warn("cannot connect to peer", "peer", p.Name, "addr", p.Addr, "err", err)
+			if answered(err) {
+				m.o.OnRefused(p.Name, p.Addr, err)
+			}
 		}
 		return errors.Join(errNoSession, err)
 	}
@@ -88,7 +92,7 @@ func (m *Mesh) pause(ctx context.Context, d time.Duration) bool {
 
 // accept takes inbound connections until ctx ends.
 func (m *Mesh) accept(ctx context.Context, l net.Listener) {
-	slots := make(chan struct{}, m.o.MaxHandshakes)
+	g := newGate(m.o.MaxHandshakes)
 	for failures := 0; ; {
 		c, err := l.Accept()
 		if ctx.Err() != nil {
@@ -108,15 +112,18 @@ func (m *Mesh) accept(ctx context.Context, l net.Listener) {
 			continue
 		}
 		failures = 0
-		select {
-		case slots <- struct{}{}:
-		default: // a flood of connections must not become a flood of goroutines
+		out, ok := g.enter(ctx, c) // a flood of connections must not become a flood of goroutines
+		if !ok {
 			_ = c.Close()
-			continue
+			return
+		}
+		if out != nil && m.said.fresh("\x00flood", host(out)) {
+			m.log.Warn("too many connections that do not say who they are, the oldest are closed", "limit", m.o.MaxHandshakes, "host", host(out))
+			m.o.OnRefused("", remote(out), errFlood)
 		}
 		m.running.Go(func() {
-			s := m.inbound(ctx, c)
-			<-slots
+			s := m.inbound(ctx, g, c)
+			g.leave(c)
 			if s != nil {
 				_ = m.adopt(ctx, s)
 			}
@@ -124,9 +131,33 @@ func (m *Mesh) accept(ctx context.Context, l net.Listener) {
 	}
 }
 
+// answered reports whether err is something that the other side did or said, as opposed to the network between.
+func answered(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op == "remote error" || op.Op == "local error" // crypto/tls names alerts so
+	}
+	return !errors.Is(err, context.DeadlineExceeded)
+}
+
+// reason is err without the port of the other end, which is another one with each connection.
+func reason(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		return op.Op + ": " + op.Err.Error()
+	}
+	return err.Error()
+}
+
+var (
+	// errUnproven marks that a connection did not show who it is from.
+	errUnproven = errors.New("no proof of who is there")
+	errFlood    = errors.New("too many connections that do not say who they are")
+)
+
 // inbound turns a connection into a session, or closes it.
-func (m *Mesh) inbound(ctx context.Context, c net.Conn) *session {
-	info, s, err := m.welcome(ctx, c)
+func (m *Mesh) inbound(ctx context.Context, g *gate, c net.Conn) *session {
+	info, s, err := m.welcome(ctx, g, c)
 	if err == nil {
 		return s // nil for a link, which has its own goroutine
 	}
@@ -137,20 +168,24 @@ func (m *Mesh) inbound(ctx context.Context, c net.Conn) *session {
 	} else {
 		about = "\x00" + about + host(c)
 	}
-	if errors.Is(err, ErrRefused) && m.said.fresh(about, err.Error()) {
+	if (errors.Is(err, ErrRefused) || errors.Is(err, errUnproven)) && ctx.Err() == nil && m.said.fresh(about, reason(err)) {
 		m.log.Warn("inbound peer session did not come about", "peer", info.Node, "addr", remote(c), "err", err)
+		m.o.OnRefused(info.Node, remote(c), err)
 	}
 	return nil
 }
 
-func (m *Mesh) welcome(ctx context.Context, c net.Conn) (PeerInfo, *session, error) {
+func (m *Mesh) welcome(ctx context.Context, g *gate, c net.Conn) (PeerInfo, *session, error) {
 	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(past()) })()
 	if m.o.WrapServer != nil {
 		wctx, cancel := context.WithTimeout(ctx, m.o.HandshakeTimeout)
 		defer cancel()
 		wrapped, err := m.o.WrapServer(wctx, c)
 		if err != nil {
-			return PeerInfo{}, nil, err
+			return PeerInfo{}, nil, fmt.Errorf("%w: %w", errUnproven, err)
+		}
+		if !g.known(c) {
+			return PeerInfo{}, nil, errFlood
 		}
 		c = wrapped
 	}

@@ -88,6 +88,11 @@ func (m *Mesh) refuse(c net.Conn, to string, err error) error {
 func (m *Mesh) judge(p preface, want string, c net.Conn) (PeerInfo, error) {
 	info := PeerInfo{Node: p.Node, Incarnation: p.Incarnation, Version: min(p.Version, m.o.Version), Remote: remote(c), Link: p.Link}
 	own := hex.EncodeToString(m.o.Incarnation[:])
+	if m.o.Authenticate != nil {
+		if err := m.o.Authenticate(c, p.Node); err != nil {
+			return info, refusal(RefuseCertificate, "node %s cannot show that it is node %s: %v", p.Node, p.Node, err)
+		}
+	}
 	switch {
 	case info.Version < p.MinVersion || info.Version < m.o.MinVersion:
 		return info, refusal(RefuseVersion, "node %s speaks protocol versions %d to %d, node %s %d to %d",

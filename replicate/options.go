@@ -54,8 +54,14 @@ type MeshOptions struct {
 	// reach. They must honour ctx.
 	WrapServer func(ctx context.Context, c net.Conn) (net.Conn, error)
 	WrapClient func(ctx context.Context, c net.Conn, peer string) (net.Conn, error)
+	// Authenticate reports whether the other end of a connection that was wrapped may call itself node, on both sides,
+	// before anything else is believed of its preface. nil: the preface is believed.
+	Authenticate func(c net.Conn, node string) error
 	// OnPeer is told of each session that comes up or goes away. It must not block.
 	OnPeer func(name string, up bool)
+	// OnRefused is told of connections that were refused, by either side, once for each change of the reason: peer is
+	// the node that was dialed or what a stranger calls itself, "" if it said nothing. It must not block.
+	OnRefused func(peer, addr string, err error)
 
 	// HandshakeTimeout bounds dialing, wrapping and the preface, each (default 3 s).
 	HandshakeTimeout time.Duration
@@ -70,7 +76,8 @@ type MeshOptions struct {
 	MinBackoff, MaxBackoff time.Duration
 	// MaxStreams bounds the inbound streams of one session that are open at a time (default 256).
 	MaxStreams int
-	// MaxHandshakes bounds the inbound connections that have not finished their preface (default 32).
+	// MaxHandshakes bounds the inbound connections that have not finished their preface (default 32). One more turns the
+	// oldest of the host with the most out.
 	MaxHandshakes int
 	// WindowBytes is the receive window of each stream (default 4 MiB, at least 256 KiB).
 	WindowBytes uint32
@@ -95,6 +102,9 @@ func (o *MeshOptions) EnsureDefaults() {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		}
+	}
+	if o.OnRefused == nil {
+		o.OnRefused = func(string, string, error) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -38,6 +38,7 @@ const (
 	RefuseNode        = "node"
 	RefuseIncarnation = "incarnation"
 	RefuseMalformed   = "malformed"
+	RefuseCertificate = "certificate"
 )
 
 // HandshakeError says why a session was refused, by us or by the peer. Both sides get the same words.

@@ -46,6 +46,13 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 			return new(net.ListenConfig).Listen(context.Background(), "tcp", c.Listen)
 		}
 	}
+	if c.TLS.Set() {
+		id, err := identity(c, logger)
+		if err != nil {
+			return o, err
+		}
+		o.TLS = id
+	}
 	err := tokenStore(c, &o, logger)
 	return o, err
 }

@@ -78,6 +78,13 @@ asked, 1 the node stopped for a reason that it logged, 2 the command line or the
 				for _, w := range c.Warnings {
 					fmt.Fprintln(a.err, "warning:", w)
 				}
+				warning, err := checkFiles(c)
+				if err != nil {
+					return err
+				}
+				if warning != "" {
+					fmt.Fprintln(a.err, "warning:", warning)
+				}
 				fmt.Fprintf(a.out, "ok: node %s of cluster %s, %d peers\n", c.Node, c.Cluster, len(c.Others()))
 				return nil
 			}},

@@ -45,7 +45,8 @@ func (a *app) run(cmd *cobra.Command) error {
 			return
 		}
 		level.Set(levelOf(next.Log.Level))
-		logger.Info("configuration reloaded", "log_level", next.Log.Level, "note", "other settings take effect at the next start")
+		_ = d.node.ReloadCertificates() // said by it
+		logger.Info("configuration reloaded", "log_level", next.Log.Level, "note", "certificates were read again; other settings take effect at the next start")
 	}
 	if err := d.run(signals, reload); err != nil {
 		return failure{err}

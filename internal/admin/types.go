@@ -82,6 +82,8 @@ type NodeStatus struct {
 	Diverged    int           `json:"diverged,omitempty"` // saved suffixes waiting in diverged/
 	Degraded    string        `json:"degraded,omitempty"` // set when fewer copies are promised than configured
 	Alarms      []string      `json:"alarms,omitempty"`
+
+	CertificateEnd time.Time `json:"certificate_not_after,omitzero"` // of the certificate that peers see, zero if nodes talk in plain text
 }
 
 // Lag is how far a standby's log and state are behind the active, as the standby knows it.

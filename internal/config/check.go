@@ -66,6 +66,7 @@ func (c *Config) check(p *problems) {
 	c.checkNames(p)
 	c.checkAddresses(p)
 	c.checkPeers(p)
+	c.checkTLS(p)
 	c.checkMode(p)
 	c.checkSync(p)
 	c.checkToken(p)
@@ -162,8 +163,20 @@ func (c *Config) checkPeers(p *problems) {
 	if own := c.Self(); names[c.Node] > 0 && own.Mode != "" && own.Mode != c.Mode {
 		c.wrong(p, "peers", "says that %s is %s, but mode is %s", c.Node, own.Mode, c.Mode)
 	}
-	if !c.Insecure {
-		c.wrong(p, "insecure", "traffic between nodes is in plain text: write `insecure: true` if the network is trusted, otherwise do not set peers")
+}
+
+// checkTLS: with peers, TLS or written consent to do without, never both and never neither.
+func (c *Config) checkTLS(p *problems) {
+	for _, x := range []struct{ key, path string }{{"tls.ca", c.TLS.CA}, {"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}} {
+		if c.TLS.Set() && x.path == "" {
+			c.wrong(p, x.key, "has to be set: TLS between nodes needs ca, cert and key")
+		}
+	}
+	switch {
+	case c.TLS.Set() && c.Insecure:
+		c.wrong(p, "insecure", "contradicts tls: traffic between nodes is either encrypted or in plain text")
+	case len(c.Peers) > 0 && !c.TLS.Set() && !c.Insecure && !p.unread["insecure"]:
+		c.wrong(p, "tls", "has to be set: nodes show each other certificates, see replctl certs; or write `insecure: true` to have their traffic in plain text on a trusted network")
 	}
 }
 

@@ -44,13 +44,14 @@ type Config struct {
 	Listen   string `key:"listen" doc:"address that the other nodes connect to (default: this node's own address in peers, else 127.0.0.1:7600)"`
 	Announce string `key:"announce" doc:"address shown to people when it differs from listen"`
 	Peers    []Peer `key:"peers" doc:"every node of the cluster, this one too, so that the list is the same on all of them; as a flag: a=host:port,b=host:port"`
-	Insecure bool   `key:"insecure" default:"false" doc:"consent to traffic between nodes in plain text; has to be written out when peers are set"`
+	Insecure bool   `key:"insecure" default:"false" doc:"consent to traffic between nodes in plain text; has to be written out when peers are set without tls"`
 
 	Role Role `key:"role" default:"data" oneof:"data witness" doc:"witness: votes on the token and answers heartbeats, holds no data, serves no clients"`
 
 	Mode       Mode          `key:"mode" default:"hot" oneof:"hot lagged" doc:"hot applies at once; lagged applies after apply_delay"`
 	ApplyDelay time.Duration `key:"apply_delay" default:"0s" zero:"ok" doc:"how much later a lagged node applies"`
 
+	TLS       TLS       `key:"tls"`
 	Sync      Sync      `key:"sync"`
 	Token     Token     `key:"token"`
 	Client    Client    `key:"client"`
@@ -81,6 +82,16 @@ type Peer struct {
 	Mode      Mode // as its own `mode` says, for display before it was reached; may be empty
 	Role      Role // as its own `role` says; empty means data
 }
+
+// TLS is how nodes show each other who they are: files of PEM, made by replctl certs or by an authority of your own.
+type TLS struct {
+	CA   string `key:"ca" kind:"path" doc:"certificates of the authority that nodes believe"`
+	Cert string `key:"cert" kind:"path" doc:"certificate of this node, which has to name it"`
+	Key  string `key:"key" kind:"path" doc:"private key of this node, mode 0600"`
+}
+
+// Set reports whether nodes talk TLS.
+func (t TLS) Set() bool { return t != TLS{} }
 
 // Sync is the sync set and what happens when it cannot be met.
 type Sync struct {

@@ -32,7 +32,8 @@ func TestExample(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Errorf("warnings %q", c.Warnings)
 	}
-	minimal, err := config.Load(config.LoadOptions{File: write(t, `{cluster: shop, node: a, data: /var/lib/repld, insecure: true,
+	minimal, err := config.Load(config.LoadOptions{File: write(t, `{cluster: shop, node: a, data: /var/lib/repld,
+		tls: {ca: /etc/repld/tls/ca.crt, cert: /etc/repld/tls/a.crt, key: /etc/repld/tls/a.key},
 		peers: [{name: a, addr: "192.0.2.11:7600"}, {name: b, addr: "192.0.2.12:7600"}, {name: c, addr: "192.0.2.13:7600", mode: lagged}]}`)})
 	if err != nil {
 		t.Fatal(err)

@@ -55,6 +55,10 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	gauge("sync_k", "acks that a commit needs besides the active", float64(s.Sync.K))
 	gauge("degraded", "1 while fewer copies are promised than configured", flag(s.Degraded != ""))
 	gauge("alarms", "alarms raised", float64(len(s.Alarms)))
+	if end := s.CertificateEnd; !end.IsZero() {
+		gauge("certificate_expiry_timestamp_seconds", "when the certificate that peers see, or its authority, ends", float64(end.Unix()))
+	}
+	count("events_lost_total", "events that the journal could not write", float64(m.group.events.Lost()))
 	gauge("diverged", "suffixes saved aside", float64(s.Diverged))
 	gauge("log_bytes", "size of the log on disk", float64(s.LogBytes))
 	gauge("state_bytes", "size of the state on disk", float64(s.StateBytes))

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"repld/failover"
@@ -33,6 +34,8 @@ type Node struct {
 	events *events.Log
 
 	sentinel *sentinel.Server
+
+	certificateEnd atomic.Int64 // of the certificate in force, as told to the journal, unix nanoseconds
 
 	failed  chan struct{} // closed by fail
 	failure error         // why; set before failed is closed
@@ -68,10 +71,12 @@ func Open(o Options) (_ *Node, err error) {
 	if err := n.openEvents(); err != nil {
 		return nil, err
 	}
-	n.mesh, err = replicate.NewMesh(replicate.MeshOptions{
+	mesh := replicate.MeshOptions{
 		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, LinkListen: o.ListenHeartbeat, Dial: o.Dial,
 		OnPeer: n.peerChanged, Logger: n.logger,
-	})
+	}
+	n.secure(&mesh)
+	n.mesh, err = replicate.NewMesh(mesh)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +186,9 @@ func (n *Node) parts() []part {
 		{"log trimming", g.retention.run},
 		{"watchdog", g.watch},
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
+	}
+	if n.o.TLS != nil {
+		parts = append(parts, part{"certificates", n.certificates})
 	}
 	if len(n.o.Peers) > 0 {
 		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"repld/failover"
+	"repld/internal/certs"
 	"repld/internal/server"
 	"repld/replicate"
 	"repld/wal"
@@ -64,6 +65,7 @@ type Options struct {
 	Version string // of the program, for status
 
 	Peers  []Peer                                                   // all other nodes
+	TLS    *certs.Identity                                          // of the connections between nodes; nil: plain text
 	Listen func() (net.Listener, error)                             // for peers; required with peers
 	Dial   func(ctx context.Context, addr string) (net.Conn, error) // default TCP
 

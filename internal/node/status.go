@@ -22,7 +22,7 @@ func (g *group) nodeStatus() admin.NodeStatus {
 		Node: g.o.Name, Role: string(g.runner.Role()), Mode: string(g.o.Mode), ApplyDelay: g.o.ApplyDelay, Incarnation: g.incarnation,
 		Version: g.o.Version, PID: os.Getpid(), Started: g.started, Epoch: st.Epoch(), Holder: st.Holder(), Sync: st.Sync(), Voter: st.Voter,
 		Blank: g.answer().Blank, Start: g.log.Start(), Durable: g.log.Durable(), End: g.log.End(), Committed: g.commit.lsn(),
-		LogBytes: g.log.Bytes(), Degraded: g.alarms.get(alarmDegraded), Alarms: g.alarms.list(),
+		LogBytes: g.log.Bytes(), Degraded: g.alarms.get(alarmDegraded), Alarms: g.alarms.list(), CertificateEnd: g.certificateEnd(),
 	}
 	if g.clients != nil {
 		s.Clients = g.clients()

@@ -31,6 +31,7 @@ type Spec struct {
 	Retain       int64         // log budget in bytes, 0 = default
 	Commit       time.Duration // commit timeout, 0 = default
 	Stall        time.Duration // stall limit, 0 = default
+	Plain        bool          // nodes talk in plain text, for proxies that look into it; else TLS with certificates of the cluster's own
 }
 
 // NodeSpec declares a node.
@@ -111,6 +112,11 @@ func start(t testing.TB, spec Spec, make func(*Node) runner) *Cluster {
 		}
 		c.nodes[s.Name] = n
 		c.order = append(c.order, s.Name)
+	}
+	if c.secure() {
+		if err := c.issue(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, name := range c.order {
 		n := c.nodes[name]

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"repld/internal/admin"
+	"repld/internal/certs"
 	"repld/internal/node"
 	"repld/internal/server"
 )
@@ -30,6 +31,11 @@ func (p *inProcess) start() error {
 		return err
 	}
 	o := n.options()
+	if n.c.secure() {
+		if o.TLS, err = certs.Load(certs.Options{Files: n.tls(), Cluster: "test", Node: n.Name}); err != nil {
+			return errors.Join(err, out.Close())
+		}
+	}
 	o.Logger = slog.New(slog.NewTextHandler(out, nil))
 	x, err := node.Open(o)
 	if err != nil {

@@ -101,7 +101,11 @@ func (n *Node) config() string {
 	line("node: %s", n.Name)
 	line("data: %s", n.Dir)
 	if len(s.Nodes) > 1 {
-		line("insecure: true")
+		if f := n.tls(); n.c.secure() {
+			line("tls: {ca: %s, cert: %s, key: %s}", f.CA, f.Cert, f.Key)
+		} else {
+			line("insecure: true")
+		}
 		line("peers:")
 		for _, o := range n.c.Nodes() {
 			line("  - {name: %s, addr: %q}", o.Name, o.Addr)

@@ -15,6 +15,7 @@ import (
 
 	"repld/failover"
 	"repld/internal/admin"
+	"repld/internal/certs"
 	"repld/wal"
 )
 
@@ -54,6 +55,10 @@ func newCluster(bin, dir string) (*cluster, error) {
 	for i, name := range names {
 		fmt.Fprintf(&peers, "  - {name: %s, addr: \"127.0.0.1:%d\", client: %q}\n", name, ports[i], filepath.Join(dir, name+".sock"))
 	}
+	tls := filepath.Join(dir, "tls")
+	if _, err := certs.InitCA(certs.Request{Dir: tls, Cluster: "demo"}); err != nil {
+		return nil, err
+	}
 	c := &cluster{bin: bin, dir: dir, nodes: map[string]*node{}}
 	for _, name := range names {
 		n := &node{name: name, config: filepath.Join(dir, name+".yml"), data: filepath.Join(dir, name), client: filepath.Join(dir, name+".sock"), log: filepath.Join(dir, name+".log")}
@@ -63,8 +68,11 @@ func newCluster(bin, dir string) (*cluster, error) {
 		if name == "c" {
 			mode = "mode: lagged\napply_delay: " + applyDelay.String()
 		}
-		text := fmt.Sprintf("cluster: demo\nnode: %s\ndata: %s\n%s\npeers:\n%sinsecure: true\nsync: {k: 1}\nclient: {socket: %s}\nadmin: {socket: %s}\n",
-			name, n.data, mode, peers.String(), n.client, socket)
+		if _, err := certs.Issue(certs.Request{Dir: tls, Node: name}); err != nil {
+			return nil, err
+		}
+		text := fmt.Sprintf("cluster: demo\nnode: %s\ndata: %s\n%s\npeers:\n%stls: {ca: tls/ca.crt, cert: tls/%s.crt, key: tls/%s.key}\nsync: {k: 1}\nclient: {socket: %s}\nadmin: {socket: %s}\n",
+			name, n.data, mode, peers.String(), name, name, n.client, socket)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
