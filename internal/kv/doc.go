@@ -28,6 +28,8 @@
 //	01 userkey                  -> head u8 · uvarint expireAt · value                    meta row: what the key holds
 //	02 id(8) subkey             -> …                                                     rows of collections
 //	03 expireAt(8) userkey      -> empty                                                 expiry index
+//	04 id                       -> version u8 · expireAt u64 · hash u64 · reply          result of the write with that id
+//	05 expireAt(8) id           -> empty                                                 when it may go
 //
 //	head: high half version (0), low half Type.   expireAt: unix milliseconds, 0 = never.
 //
@@ -45,8 +47,9 @@
 //	|           |   kind u8 · uvarint length · key [· uvarint length · value]  |
 //	+-----------+--------------------------------------------------------------+
 //
-// Kinds are 0 (delete), 1 (set) and 15 (range delete, value = exclusive end), for rows of classes 01 and 03; the only range is
-// [01, 04), everything. A record that changes the number of keys carries one more operation, the last, which sets the row
+// Kinds are 0 (delete), 1 (set) and 15 (range delete, value = exclusive end), for rows of classes 01, 03, 04 and 05; the only range
+// is [01, 04), everything that users put: results by id stay, so that a FLUSHALL between two tries of a write does not make it happen
+// twice. A record that changes the number of keys carries one more operation, the last, which sets the row
 // 00 'n'. Anything else is refused (ErrBadEffects), so a payload can neither move the applied position nor smuggle in
 // what a later version writes.
 //

@@ -145,6 +145,9 @@ func (op operation) check() error {
 		}
 		return nil
 	}
+	if Row(op.key[0]) == RowOnce || Row(op.key[0]) == RowOnceExpiry {
+		return op.checkOnce()
+	}
 	return badEffects("row of unknown class")
 }
 

@@ -25,6 +25,7 @@ type overlay struct {
 	head    int
 	cleared wal.LSN // the newest Clear in flight, 0 = none
 	last    wal.LSN
+	once    onceOverlay
 
 	bufs  [][]byte   // payload buffers to use again
 	pends []*pending // entries to use again
@@ -38,7 +39,9 @@ const (
 	initialPayload = 256
 )
 
-func newOverlay() overlay { return overlay{keys: make(map[string]*pending)} }
+func newOverlay() overlay {
+	return overlay{keys: make(map[string]*pending), once: onceOverlay{by: make(map[string]pendingOnce)}}
+}
 
 func (o *overlay) buffer() []byte {
 	if n := len(o.bufs); n > 0 {
@@ -125,6 +128,7 @@ func (o *overlay) drop(lsn wal.LSN) {
 	if o.cleared <= lsn {
 		o.cleared = 0
 	}
+	o.once.drop(lsn)
 	o.compact()
 }
 

@@ -19,6 +19,10 @@ const (
 	RowCollection Row = 0x02
 	// RowExpiry rows are the expiry index.
 	RowExpiry Row = 0x03
+	// RowOnce rows are the results of writes that clients named by an id.
+	RowOnce Row = 0x04
+	// RowOnceExpiry rows say when a RowOnce row may go.
+	RowOnceExpiry Row = 0x05
 )
 
 // String returns the name that dumps use.
@@ -32,6 +36,10 @@ func (r Row) String() string {
 		return "collection"
 	case RowExpiry:
 		return "expiry"
+	case RowOnce:
+		return "once"
+	case RowOnceExpiry:
+		return "once-expiry"
 	}
 	return fmt.Sprintf("row-%02x", uint8(r))
 }

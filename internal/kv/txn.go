@@ -22,6 +22,7 @@ type Txn struct {
 	cleared bool           // by this record
 	changes []change       // by this record, one for a key, since its Clear
 	index   map[string]int // into changes, once they are many
+	once    []ownOnce      // results by id, put or removed by this record
 
 	row   []byte // Pebble key of the current read
 	value []byte // what Get has returned last
@@ -43,6 +44,7 @@ func (t *Txn) begin(now time.Time) {
 	t.count, t.cleared = t.q.count, false
 	t.changes = t.changes[:0]
 	clear(t.index)
+	t.once = t.once[:0]
 }
 
 // Now implements View.
@@ -172,6 +174,7 @@ func (t *Txn) Commit(lsn wal.LSN) {
 		return
 	}
 	q.over.add(lsn, t.payload.buf, t.cleared, t.changes)
+	q.over.once.add(lsn, t.once)
 	q.count = t.count
 	t.touch()
 	t.payload.buf = nil
@@ -219,6 +222,7 @@ func (t *Txn) end() {
 		t.changes, t.index = nil, nil
 	}
 	clear(t.changes)
+	clear(t.once)
 }
 
 var errTxnEnded = errors.New("record has been committed or aborted")

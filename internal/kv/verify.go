@@ -60,6 +60,10 @@ type verifier struct {
 	keysSum  uint64 // of the hashes of (expiry, key), by the keys …
 	indexSum uint64 // … and by the expiry index
 	indexed  int64
+	ids      int64  // results by id …
+	idRows   int64  // … and rows that say when they go
+	idSum    uint64 // of the hashes of (expiry, id), by the results …
+	idIndex  uint64 // … and by the index
 }
 
 func (v *verifier) problem(format string, args ...any) {
@@ -181,6 +185,9 @@ func (v *verifier) rows() error {
 	if v.indexed != v.report.Expiring || v.indexSum != v.keysSum {
 		v.problem("expiry index: %d rows for %d keys that expire, or other ones", v.indexed, v.report.Expiring)
 	}
+	if v.ids != v.idRows || v.idSum != v.idIndex {
+		v.problem("expiry index of results by id: %d rows for %d results, or other ones", v.idRows, v.ids)
+	}
 	return nil
 }
 
@@ -209,6 +216,8 @@ func (v *verifier) row(key, value []byte) {
 		at, user := splitExpiryRow(key)
 		v.indexed++
 		v.indexSum += expiryHash(at, user)
+	case RowOnce, RowOnceExpiry:
+		v.once(key, value)
 	default:
 		v.problem("row %q of unknown class", key)
 	}

@@ -31,7 +31,7 @@ func (o Op) String() string {
 type Effect struct {
 	Op       Op
 	Row      Row
-	Key      []byte // the user key (RowKey, RowExpiry)
+	Key      []byte // the user key (RowKey, RowExpiry), the id (RowOnce, RowOnceExpiry)
 	Type     Type   // of a RowKey that is set
 	Value    []byte // of a RowKey that is set
 	ExpireAt int64  // unix milliseconds: of a RowKey that is set, 0 = never; of a RowExpiry
@@ -78,7 +78,16 @@ func (op operation) effect() (Effect, error) {
 		e.ExpireAt, e.Key = splitExpiryRow(op.key)
 		return e, nil
 	}
+	if e.Row == RowOnceExpiry {
+		e.ExpireAt, e.Key = splitExpiryRow(op.key)
+		return e, nil
+	}
 	e.Key = op.key[1:]
+	if e.Row == RowOnce && e.Op == OpSet {
+		r, err := decodeResult(op.value)
+		e.Value, e.ExpireAt = r.Reply, r.ExpireAt
+		return e, err
+	}
 	if e.Op == OpDelete {
 		return e, nil
 	}

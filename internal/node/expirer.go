@@ -25,9 +25,42 @@ func (g *group) expire(ctx context.Context) error {
 		case <-t.C:
 			for g.active() && g.expireSome(ctx) == expireKeys && ctx.Err() == nil {
 			}
+			for g.active() && g.expireResults(ctx) == expireKeys && ctx.Err() == nil {
+			}
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// expireResults drops up to expireKeys results by id whose time is over, and returns how many they were.
+func (g *group) expireResults(ctx context.Context) (n int) {
+	now := time.Now()
+	done := make(chan error, 1)
+	g.seq.submit(ctx, func(seq server.Sequence) error {
+		due, err := seq.(*sequence).s.mu.overlay.ExpiredResults(now, expireKeys)
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		n = len(due)
+		return seq.Record(now, func(t *kv.Txn) error {
+			for _, id := range due {
+				if _, err := t.DropResult(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}, func(_ wal.LSN, err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			g.logger.Debug("expired results not dropped", "error", err)
+			return 0
+		}
+		return n
+	case <-ctx.Done():
+		return 0
 	}
 }
 

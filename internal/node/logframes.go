@@ -44,6 +44,12 @@ func (g *group) logFrames(from, to wal.LSN) ([]admin.LogFrame, error) {
 
 // effectText is an effect in one line, without its value.
 func effectText(e kv.Effect) string {
+	switch e.Row {
+	case kv.RowOnce:
+		return fmt.Sprintf("%s result of id %q", e.Op, e.Key)
+	case kv.RowOnceExpiry:
+		return fmt.Sprintf("%s expiry of the result of id %q", e.Op, e.Key)
+	}
 	switch e.Op {
 	case kv.OpSet:
 		return fmt.Sprintf("set %q (%d bytes)", e.Key, len(e.Value))

@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,18 @@ import (
 	"repld/test/cluster"
 )
 
-const limit = 40 * time.Second
+const limit = 60 * time.Second
+
+// rounds is how often the active is killed or moved in each test.
+func rounds() int {
+	switch {
+	case os.Getenv("NIGHTLY") == "1":
+		return 20
+	case testing.Short():
+		return 1
+	}
+	return 2
+}
 
 // group starts three nodes with Sentinel endpoints and makes a the active.
 func group(t *testing.T, spec cluster.Spec) *cluster.Cluster {
