@@ -17,9 +17,6 @@ import (
 
 // nodeOptions maps the settings to a node. It opens the token store when one is configured.
 func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
-	if c.Role == config.RoleWitness {
-		return node.Options{}, errors.New("role: witness comes with the next step of this build")
-	}
 	o := node.Options{
 		Cluster: c.Cluster, Name: c.Node, Dir: c.Data, Version: buildVersion(),
 		Mode: node.Mode(c.Mode), ApplyDelay: c.ApplyDelay, StandbyReads: c.Client.StandbyReads,

@@ -62,7 +62,31 @@ type daemon struct {
 	config *config.Config
 	logger *slog.Logger
 	notify notifier
-	node   *node.Node
+	node   process
+	data   *node.Node // node, unless that is a witness
+}
+
+// process is a data node or a witness.
+type process interface {
+	Run(ctx context.Context) error
+	Close() error
+	ReloadCertificates() error
+	Ready() <-chan struct{}
+	Handler() http.Handler
+	Web() http.Handler
+	ServeSentinel(l net.Listener) error
+	Status(ctx context.Context, local bool) admin.ClusterStatus
+}
+
+// open opens the node that is configured.
+func (d *daemon) open(o node.Options) (err error) {
+	if d.config.Role == config.RoleWitness {
+		d.node, err = node.OpenWitness(o)
+		return err
+	}
+	d.data, err = node.Open(o)
+	d.node = d.data
+	return err
 }
 
 // run opens and serves the node. It returns nil after a stop that was asked for.
@@ -76,7 +100,7 @@ func (d *daemon) run(signals <-chan os.Signal, reload func()) error {
 	// SHUTDOWN from a client is a clean stop too.
 	o.Client.OnShutdown = cancel
 	d.notify.send("STATUS=recovering the log and the state")
-	if d.node, err = node.Open(o); err != nil {
+	if err := d.open(o); err != nil {
 		return err
 	}
 	services, err := d.listen()
@@ -176,6 +200,9 @@ func (d *daemon) listen() (out []service, err error) {
 		}
 		out = append(out, service{name: "sentinel", serve: func() error { return d.node.ServeSentinel(l) }, stop: func() { _ = l.Close() }})
 	}
+	if d.data == nil {
+		return out, nil
+	}
 	listeners, err := clientListeners(d.config)
 	if err != nil {
 		return out, err
@@ -183,7 +210,7 @@ func (d *daemon) listen() (out []service, err error) {
 	for _, l := range listeners {
 		out = append(out, service{
 			name:  "clients at " + l.Addr().String(),
-			serve: func() error { return d.node.ServeClients(l.Listener, l.auth) },
+			serve: func() error { return d.data.ServeClients(l.Listener, l.auth) },
 			stop:  func() { _ = l.Close() }, // the node has closed it already unless it failed early
 		})
 	}

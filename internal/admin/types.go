@@ -25,6 +25,7 @@ const (
 	RoleStandby   = "standby"
 	RoleCandidate = "candidate"
 	RoleFenced    = "fenced"
+	RoleWitness   = "witness"
 )
 
 // ClusterStatus is what one node knows of the whole cluster at Time.
@@ -80,10 +81,20 @@ type NodeStatus struct {
 	Keys        int64         `json:"keys"`
 	Clients     int           `json:"clients"`
 	Diverged    int           `json:"diverged,omitempty"` // saved suffixes waiting in diverged/
+	Token       *TokenVoter   `json:"token,omitempty"`    // its part in the token log, when the token store is raft
 	Degraded    string        `json:"degraded,omitempty"` // set when fewer copies are promised than configured
 	Alarms      []string      `json:"alarms,omitempty"`
 
 	CertificateEnd time.Time `json:"certificate_not_after,omitzero"` // of the certificate that peers see, zero if nodes talk in plain text
+}
+
+// TokenVoter is a node's view of the token log that the voters keep by majority.
+type TokenVoter struct {
+	Started bool     `json:"started"`          // it takes part
+	Waits   string   `json:"waits,omitempty"`  // why it does not
+	Leader  string   `json:"leader,omitempty"` // empty when it knows none
+	Voters  []string `json:"voters,omitempty"`
+	Rev     uint64   `json:"rev"` // revision of the token as this node has it
 }
 
 // Lag is how far a standby's log and state are behind the active, as the standby knows it.

@@ -182,6 +182,10 @@ func (a adminAPI) Ready(context.Context) error {
 
 // forward passes a request on to another node's admin API and its events back.
 func (a adminAPI) forward(ctx context.Context, peer, path string, req any, emit func(admin.Event)) (admin.Event, error) {
+	return forward(ctx, a.peers, peer, path, req, emit)
+}
+
+func forward(ctx context.Context, peers *peers, peer, path string, req any, emit func(admin.Event)) (admin.Event, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return admin.Event{}, err
@@ -190,7 +194,7 @@ func (a adminAPI) forward(ctx context.Context, peer, path string, req any, emit 
 	if err != nil {
 		return admin.Event{}, err
 	}
-	resp, err := a.peers.http.Do(r)
+	resp, err := peers.http.Do(r)
 	if err != nil {
 		return admin.Event{}, fmt.Errorf("node %s cannot be asked: %w", peer, trimURL(err))
 	}

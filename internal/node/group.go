@@ -82,13 +82,7 @@ type group struct {
 
 // nodes lists all data nodes, this one first.
 func (g *group) nodes() []string {
-	all := []string{g.o.Name}
-	for _, p := range g.o.Peers {
-		if !p.Witness {
-			all = append(all, p.Name)
-		}
-	}
-	return all
+	return append([]string{g.o.Name}, g.o.dataPeers()...)
 }
 
 // nextSync is the sync set as configured: what an epoch of this node starts with.

@@ -63,6 +63,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	gauge("log_bytes", "size of the log on disk", float64(s.LogBytes))
 	gauge("state_bytes", "size of the state on disk", float64(s.StateBytes))
 	gauge("keys", "keys in the state", float64(s.Keys))
+	tokenMetrics(s.Token, func(name, help string, v float64) { gauge(name, help, v) })
 	for _, p := range s.Standbys {
 		gauge("standby_durable_lsn", "last LSN durable on a standby", float64(p.Durable), p.Node)
 		gauge("standby_in_sync", "1 while a standby's acks count", flag(p.InSync), p.Node)

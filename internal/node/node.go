@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"repld/failover"
@@ -35,7 +34,7 @@ type Node struct {
 
 	sentinel *sentinel.Server
 
-	certificateEnd atomic.Int64 // of the certificate in force, as told to the journal, unix nanoseconds
+	certificate certificate
 
 	failed  chan struct{} // closed by fail
 	failure error         // why; set before failed is closed
@@ -75,7 +74,7 @@ func Open(o Options) (_ *Node, err error) {
 		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, LinkListen: o.ListenHeartbeat, Dial: o.Dial,
 		OnPeer: n.peerChanged, Logger: n.logger,
 	}
-	n.secure(&mesh)
+	secure(&mesh, o.TLS, n.events)
 	n.mesh, err = replicate.NewMesh(mesh)
 	if err != nil {
 		return nil, err
@@ -84,6 +83,7 @@ func Open(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	n.certificate.id, n.certificate.events, n.certificate.alarms = o.TLS, n.events, n.group.alarms
 	if err := n.newServers(); err != nil {
 		return nil, errors.Join(err, n.group.closeDisk())
 	}
@@ -127,9 +127,11 @@ func (n *Node) peerChanged(name string, up bool) {
 }
 
 // Handler is what the admin socket serves: the admin API, and Go's profiles below /debug/pprof/.
-func (n *Node) Handler() http.Handler {
+func (n *Node) Handler() http.Handler { return adminMux(n.admin) }
+
+func adminMux(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", n.admin)
+	mux.Handle("/", api)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
@@ -188,7 +190,7 @@ func (n *Node) parts() []part {
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
 	}
 	if n.o.TLS != nil {
-		parts = append(parts, part{"certificates", n.certificates})
+		parts = append(parts, part{"certificates", n.certificate.run})
 	}
 	if len(n.o.Peers) > 0 {
 		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},

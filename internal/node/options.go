@@ -188,6 +188,26 @@ func (o *Options) meshPeers() []replicate.Peer {
 	return ps
 }
 
+// peerNames lists all other nodes.
+func (o *Options) peerNames() []string {
+	names := []string{}
+	for _, p := range o.Peers {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// dataPeers lists the other nodes that hold data.
+func (o *Options) dataPeers() []string {
+	names := []string{}
+	for _, p := range o.Peers {
+		if !p.Witness {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
 // client returns where clients reach a node, "" if it is not configured.
 func (o *Options) client(node string) string {
 	for _, p := range o.Peers {

@@ -18,7 +18,10 @@ type SentinelOptions struct {
 
 // sentinelView is the group as this node tells it to Sentinel clients: from what it has heard from a majority within the window, and from nothing else.
 // After this process stood still all answers are older than the window, so that it names nobody before it has asked again (P3).
-type sentinelView struct{ *group }
+type sentinelView struct {
+	roster *roster
+	o      *Options
+}
 
 var _ sentinel.View = sentinelView{}
 
@@ -108,7 +111,7 @@ func (n *Node) newSentinel() (err error) {
 	o := n.o.Sentinel
 	def(&o.Name, n.o.Cluster)
 	n.sentinel, err = sentinel.New(sentinel.Options{
-		Name: o.Name, View: sentinelView{n.group}, Password: o.Password, RedisVersion: n.o.Client.RedisVersion, DownAfter: n.group.roster.window(), Logger: n.logger,
+		Name: o.Name, View: sentinelView{n.group.roster, &n.o}, Password: o.Password, RedisVersion: n.o.Client.RedisVersion, DownAfter: n.group.roster.window(), Logger: n.logger,
 	})
 	return err
 }

@@ -22,7 +22,7 @@ func (g *group) nodeStatus() admin.NodeStatus {
 		Node: g.o.Name, Role: string(g.runner.Role()), Mode: string(g.o.Mode), ApplyDelay: g.o.ApplyDelay, Incarnation: g.incarnation,
 		Version: g.o.Version, PID: os.Getpid(), Started: g.started, Epoch: st.Epoch(), Holder: st.Holder(), Sync: st.Sync(), Voter: st.Voter,
 		Blank: g.answer().Blank, Start: g.log.Start(), Durable: g.log.Durable(), End: g.log.End(), Committed: g.commit.lsn(),
-		LogBytes: g.log.Bytes(), Degraded: g.alarms.get(alarmDegraded), Alarms: g.alarms.list(), CertificateEnd: g.certificateEnd(),
+		LogBytes: g.log.Bytes(), Degraded: g.alarms.get(alarmDegraded), Alarms: g.alarms.list(), CertificateEnd: g.o.certificateEnd(), Token: tokenStatus(g.raft),
 	}
 	if g.clients != nil {
 		s.Clients = g.clients()
@@ -104,16 +104,24 @@ func (g *group) standbyRows(s admin.NodeStatus) []admin.Standby {
 
 // clusterStatus asks all nodes and adds up what they say.
 func (g *group) clusterStatus(ctx context.Context, local bool) admin.ClusterStatus {
-	c := admin.ClusterStatus{Cluster: g.o.Cluster, Asked: g.o.Name, Time: time.Now(), Nodes: []admin.NodeStatus{g.nodeStatus()}}
+	return gatherStatus(ctx, g.o, g.nodeStatus(), g.peers, local)
+}
+
+// gatherStatus adds the rows of all other nodes to own, unless only that is asked for.
+func gatherStatus(ctx context.Context, o *Options, own admin.NodeStatus, peers *peers, local bool) admin.ClusterStatus {
+	c := admin.ClusterStatus{Cluster: o.Cluster, Asked: o.Name, Time: time.Now(), Nodes: []admin.NodeStatus{own}}
 	if !local {
-		rows := make([]admin.NodeStatus, len(g.o.Peers))
+		rows := make([]admin.NodeStatus, len(o.Peers))
 		ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 		defer cancel()
 		var all sync.WaitGroup
-		for i, p := range g.o.Peers {
+		for i, p := range o.Peers {
 			all.Go(func() {
-				rows[i] = g.peers.status(ctx, p.Name)
+				rows[i] = peers.status(ctx, p.Name)
 				rows[i].Address = p.Addr
+				if p.Witness {
+					rows[i].Role = admin.RoleWitness // also when it does not answer
+				}
 			})
 		}
 		all.Wait()

@@ -9,6 +9,7 @@ import (
 
 	"repld/failover"
 	"repld/failover/raftstore"
+	"repld/internal/admin"
 	"repld/replicate"
 )
 
@@ -99,4 +100,27 @@ func (o *Options) tokenShared() bool {
 		return o.Token.Shared()
 	}
 	return o.Raft != nil
+}
+
+// tokenStatus is a voter's view of the token log, nil when there is none.
+func tokenStatus(s *raftstore.Store) *admin.TokenVoter {
+	if s == nil {
+		return nil
+	}
+	st := s.Status()
+	return &admin.TokenVoter{Started: st.Started, Waits: st.Waits, Leader: st.Leader, Voters: st.Voters, Rev: st.Rev}
+}
+
+// tokenMetrics are what monitoring needs of it.
+func tokenMetrics(t *admin.TokenVoter, gauge func(name, help string, v float64)) {
+	if t == nil {
+		return
+	}
+	led := 0.0
+	if t.Leader != "" {
+		led = 1
+	}
+	gauge("token_voters", "voters of the token log", float64(len(t.Voters)))
+	gauge("token_leader_known", "1 while this node knows a leader of the token log", led)
+	gauge("token_revision", "revision of the token as this node has it", float64(t.Rev))
 }
