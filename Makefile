@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 BENCH    ?=
 export GOFLAGS := -trimpath -buildvcs=false
 
-.PHONY: help build demo test race lint fuzz bench bench-failover faults-report clean
+.PHONY: help build demo torture test race lint fuzz bench bench-failover faults-report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -17,6 +17,14 @@ build: ## bin/repld and bin/replctl
 demo: build ## three real nodes, a killed and a frozen active, nothing lost: under a minute
 	@mkdir -p bin && go build -o bin/demo ./tools/demo
 	@bin/demo -bin bin
+
+# What CI holds at least in about two minutes; NIGHTLY=1 holds five times as much.
+TORTURE_BUDGET := $(if $(NIGHTLY),12m,2m)
+TORTURE_LEAST  := $(if $(NIGHTLY),-min-kills 300 -min-cuts 150,-min-kills 60 -min-cuts 30)
+
+torture: build ## kill, freeze, cut the power of, cut off and starve real nodes: nothing acknowledged is lost (TORTURE='-scenarios kill')
+	@go build -tags failpoints -ldflags '$(LDFLAGS)' -o bin/repld-failpoints ./cmd/repld && go build -o bin/torture ./tools/torture
+	@bin/torture -bin bin -failpoints bin/repld-failpoints $(or $(TORTURE),-budget $(TORTURE_BUDGET) $(TORTURE_LEAST))
 
 test: ## all tests (the comparison with redis-server is skipped where there is none, unless CI=true)
 	go test -timeout 10m ./...
@@ -49,4 +57,4 @@ bench-failover: build ## how long writes are away in a failover, beside Redis wi
 	@bin/benchfailover -bin bin -rounds $(or $(ROUNDS),50) $(BENCH)
 
 clean: ## remove what was built and left over
-	rm -rf bin .demo .bench
+	rm -rf bin .demo .bench .torture

@@ -27,10 +27,8 @@ type layout struct {
 	// reach says under which address node from finds node to; default: addr.
 	reach func(from, to string) string
 	// wrap is put before the command line of a node.
-	wrap func(node string) []string
-	// extra lines of configuration.
-	extra string
-	sync  []string // sync members, default: all
+	wrap  func(node string) []string
+	stall time.Duration // limits.stall, default as repld's
 }
 
 // node is one repld and where it lives.
@@ -115,19 +113,18 @@ func (f *fleet) configOf(n *node, o Options, l layout) string {
 			}
 			line("  - {name: %s, addr: %q}", name, addr)
 		}
-		members := l.sync
-		if members == nil {
-			members = l.nodes
-		}
-		line("sync: {k: %d, members: [%s]}", l.k, strings.Join(members, ", "))
+		line("sync: {k: %d}", l.k)
 	}
 	line("client: {socket: %s}\nadmin: {socket: %s}", n.client, strings.TrimSuffix(n.client, ".sock")+".adm")
 	b.WriteString(settings)
 	if o.FailoverMode != "" {
 		line("failover: {mode: %s}", o.FailoverMode)
 	}
-	b.WriteString(l.extra)
-	return b.String()
+	text := b.String()
+	if l.stall > 0 {
+		text = strings.Replace(text, "commit_timeout: 3s", "commit_timeout: 3s, stall: "+l.stall.String(), 1)
+	}
+	return text
 }
 
 // freeAddr finds a loopback port that nobody listens on now.

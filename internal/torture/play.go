@@ -62,7 +62,7 @@ func (p *play) until(limit time.Duration, what string, ok func() error) error {
 		if err == nil {
 			return nil
 		}
-		if p.ctx.Err() != nil || time.Now().After(deadline) {
+		if p.ctx.Err() != nil || errors.Is(err, errDied) || time.Now().After(deadline) {
 			return fmt.Errorf("%s: not within %v: %w", what, limit, err)
 		}
 		select {
@@ -179,8 +179,10 @@ func (p *play) promoteWith(n *node, req admin.PromoteRequest) error {
 
 // died says how a node ended that should run.
 func (p *play) died(n *node) error {
-	return fmt.Errorf("node %s does not run (%v): %s", n.name, n.proc.cmd.ProcessState, lastLine(n.log))
+	return fmt.Errorf("node %s %w (%v): %s", n.name, errDied, n.proc.cmd.ProcessState, lastLine(n.log))
 }
+
+var errDied = errors.New("does not run")
 
 // writable waits until a node takes a write.
 func (p *play) writable(n *node) error {

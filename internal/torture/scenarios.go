@@ -23,6 +23,11 @@ func scenarios() []scenario {
 		freezeScenario(),
 		powerAloneScenario(),
 		powerScenario(),
+		wireScenario(),
+		partitionScenario(),
+		straceScenario(),
+		fullScenario(),
+		operatorScenario(),
 	}
 }
 
