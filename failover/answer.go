@@ -48,6 +48,8 @@ type Answer struct {
 	// several (R14).
 	LeaseLeft Mono   `json:"lease_left_ns,omitempty"`
 	LeaseOf   string `json:"lease_of,omitempty"`
+	// Stateless says why the node has no state to serve (it is damaged and being built anew), "" if it has one. Its log counts, but it cannot become active.
+	Stateless string `json:"stateless,omitempty"`
 }
 
 // Situation is everything the promotion rule looks at.

@@ -199,6 +199,8 @@ func (q *inquiry) checkCandidate() {
 	switch {
 	case !ok || !a.Reachable:
 		q.hard = append(q.hard, fmt.Sprintf("the candidate %s did not answer", q.Candidate))
+	case a.Stateless != "":
+		q.hard = append(q.hard, fmt.Sprintf("the candidate %s has no state: %s", q.Candidate, a.Stateless))
 	case q.Fenced != 0 && !q.answered(q.Candidate):
 		q.hard = append(q.hard, fmt.Sprintf("the candidate %s has not granted itself epoch %d", q.Candidate, q.Fenced))
 	}

@@ -45,6 +45,9 @@ type ReceiverOptions struct {
 	// OnCommitted said earlier, and returns what is applied once nothing is being applied any more. nil: Applied is used.
 	Rewind func(to wal.Position) (applied wal.Position, err error)
 
+	// Rebuild says why this node needs a snapshot although its log is whole (its state is damaged), "" if it does not. nil: never.
+	Rebuild func() string
+
 	// IdleTimeout is how long the source may say nothing, in the middle of a message too (default 10 s).
 	IdleTimeout time.Duration
 	// WriteTimeout bounds each write (default 10 s).
@@ -71,6 +74,9 @@ func (o *ReceiverOptions) EnsureDefaults() {
 	}
 	if o.OnAppended == nil {
 		o.OnAppended = func(wal.Position) {}
+	}
+	if o.Rebuild == nil {
+		o.Rebuild = func() string { return "" }
 	}
 	if o.OnDiverged == nil {
 		o.OnDiverged = func(wal.Diverged) {}

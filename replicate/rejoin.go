@@ -41,6 +41,9 @@ func (f *follow) begin(b []byte) error {
 		return fmt.Errorf("%w: told to begin after %v, have %v", ErrProtocol, m.From, at)
 	}
 	f.known = m.From.LSN
+	if reason := f.o.Rebuild(); reason != "" && f.purpose == Follow {
+		return f.out.send(msgRebuild, rebuild{Reason: reason})
+	}
 	if f.o.Log.End() != m.From {
 		if again, err := f.cut(m.From); again || err != nil {
 			return err

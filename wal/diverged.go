@@ -20,7 +20,7 @@ const (
 	divergedFrames = "frames"
 	divergedAbout  = "about.json"
 	maxAbout       = 64 << 10
-	damagedPrefix  = "damaged-" // what Salvage saves
+	damagedPrefix  = "damaged-" // what Salvage and Fill save
 )
 
 // Diverged describes a suffix that was cut from the log and saved (R9).

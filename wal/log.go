@@ -48,6 +48,7 @@ type Log struct {
 		readers map[*Reader]struct{}
 		writer  *Writer // the open one
 		cuts    uint64  // counts TruncateTail and Reset
+		filled  uint64  // counts Fill
 		failed  error   // wraps ErrFailed
 		closed  bool
 	}

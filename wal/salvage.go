@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -96,4 +97,58 @@ func copyFile(fs vfs.FS, from, to string) error {
 		err = out.Sync()
 	}
 	return errors.Join(err, out.Close())
+}
+
+// Discard makes a log that cannot be repaired begin anew, empty, behind at (the position of the state): all its files are first linked, or copied, into a new
+// directory below saveDir (R9), and the doubt is noted, as by Salvage. It may be called again after a crash.
+func Discard(o Options, at Position, why, saveDir string) (savedIn string, err error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return "", err
+	}
+	dir, err := openDirectory(o.FS, o.Dir)
+	if err != nil {
+		return "", err
+	}
+	defer dir.close()
+	l, err := listDir(o.FS, o.Dir)
+	if err != nil {
+		return "", err
+	}
+	last := uint64(0)
+	for _, seq := range l.segments {
+		last = max(last, seq)
+	}
+	savedIn = o.FS.PathJoin(saveDir, fmt.Sprintf("%sall-%d-%v", damagedPrefix, at.LSN, at.Hash))
+	if err := linkFiles(dir, l.segments, savedIn); err != nil {
+		return "", fmt.Errorf("save damaged log: %w", err)
+	}
+	if err := dir.writeNote(noteDoubt, Cut{File: o.Dir, After: at, Found: why}); err != nil {
+		return savedIn, err
+	}
+	if err := dir.removeNote(noteClean); err != nil {
+		return savedIn, err
+	}
+	o.Logger.Warn("damaged log set aside", "lsn", uint64(at.LSN), "saved", savedIn, "why", why)
+	return savedIn, dir.writeNote(noteIntent, intentNote{Op: intentReset, To: at, Seq: last + 1}) // Open does it
+}
+
+// linkFiles gives all segments a second name.
+func linkFiles(d *directory, segments []uint64, to string) error {
+	if err := makeDir(d.fs, to); err != nil {
+		return err
+	}
+	for _, s := range segments {
+		path := d.fs.PathJoin(to, segmentName(s))
+		if err := d.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if d.fs.Link(d.join(segmentName(s)), path) == nil {
+			continue
+		}
+		if err := copyFile(d.fs, d.join(segmentName(s)), path); err != nil {
+			return err
+		}
+	}
+	return syncDir(d.fs, to)
 }

@@ -78,3 +78,33 @@ func TestSalvageRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestDiscard: a log of which nothing can be used begins anew at the state's position, with the doubt noted and its files kept (R8, R9, R11).
+func TestDiscard(t *testing.T) {
+	mem := vfs.NewMem()
+	o := testOptions(mem)
+	l, _ := testOpen(t, o)
+	frames := appendChain(t, l, 60, 900)
+	first := l.Segments()[0]
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, mem, first.Path, 20)
+	before := readRaw(t, mem, first.Path)
+	at := frames[20].End()
+	for range 2 { // as after a crash
+		saved, err := Discard(o, at, "test", "diverged")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readRaw(t, mem, mem.PathJoin(saved, segmentName(first.Seq))); string(got) != string(before) {
+			t.Fatal("the damaged segment was not saved as it was")
+		}
+	}
+	o.KnownDurable = at.LSN
+	l, rec := testOpen(t, o)
+	if rec.Start != at || rec.End != at || !rec.Doubt || rec.Redone != intentReset {
+		t.Fatalf("%+v", rec)
+	}
+	mustAppend(t, l, frames[21:]...)
+}

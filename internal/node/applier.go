@@ -136,6 +136,9 @@ func (a *applier) run(ctx context.Context) error {
 func (a *applier) once(frames []*wal.Frame) (n int, wait time.Duration, err error) {
 	a.step.Lock()
 	defer a.step.Unlock()
+	if a.state.lacking() != "" {
+		return 0, 0, nil // until a snapshot is installed
+	}
 	frames, wait, err = a.due(frames)
 	if err != nil || len(frames) == 0 {
 		return 0, wait, err

@@ -54,6 +54,7 @@ type group struct {
 	consented   atomic.Bool // max_loss consented to the promotion under way
 	stopping    atomic.Bool // this node is on its way out
 	trafficSeen time.Time   // owned by the voter's goroutine
+	repair      *repairer   // while the group is opened
 
 	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none
 	open    atomic.Bool   // clients may write
@@ -61,6 +62,7 @@ type group struct {
 	left    atomic.Uint64 // epoch in which this node was open, until its clients were sent to the next active; 0 = none
 	marks   atomic.Uint64 // numbers digest marks
 	expired atomic.Uint64 // keys deleted by expiry
+	repairs atomic.Uint64 // holes of the log that were filled
 	onDisk  atomic.Int64  // bytes of the state, as of the last trimming round
 
 	replayTook atomic.Int64 // nanoseconds, of the newest promotion

@@ -28,6 +28,7 @@ func (g *group) answer() failover.Answer {
 	a.Applied = g.state.applied().LSN
 	a.Held = g.held() != nil
 	a.LeaseOf, a.LeaseLeft = g.voter.left(a.Epoch)
+	a.Stateless = g.state.lacking()
 	a.Blank = g.log.End() == (wal.Position{}) && g.log.Start() == (wal.Position{})
 	return a
 }

@@ -150,17 +150,22 @@ func writeIdentity(fs vfs.FS, dir string, id identity) error {
 	if err != nil {
 		return err
 	}
+	return writeWhole(fs, path, raw)
+}
+
+// writeWhole makes a small file durable under its name, whole or not at all.
+func writeWhole(fs vfs.FS, path string, b []byte) error {
 	tmp := path + ".new"
 	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", tmp, err)
 	}
-	_, err = f.Write(raw)
+	_, err = f.Write(b)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", tmp, err)
 	}
 	if err := fs.Rename(tmp, path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return syncDir(fs, dir)
+	return syncDir(fs, fs.PathDir(path))
 }

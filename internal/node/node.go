@@ -70,15 +70,11 @@ func Open(o Options) (_ *Node, err error) {
 	if err := n.openEvents(); err != nil {
 		return nil, err
 	}
-	mesh := replicate.MeshOptions{
-		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, LinkListen: o.ListenHeartbeat, Dial: o.Dial,
-		OnPeer: n.peerChanged, Logger: n.logger,
-	}
-	secure(&mesh, o.TLS, n.events)
-	n.mesh, err = replicate.NewMesh(mesh)
+	n.mesh, err = replicate.NewMesh(n.meshOptions(n.peerChanged))
 	if err != nil {
 		return nil, err
 	}
+	n.o.repairMesh = func() (*replicate.Mesh, error) { return replicate.NewMesh(n.meshOptions(nil)) }
 	n.group, err = openGroup(&n.o, n.id, fresh, n.mesh, n.events, n.fail)
 	if err != nil {
 		return nil, err
@@ -91,6 +87,17 @@ func Open(o Options) (_ *Node, err error) {
 		"clean", n.group.recovery.Clean)
 	n.opened()
 	return n, nil
+}
+
+// meshOptions are those of a mesh of this node. Only one of its meshes runs at a time.
+func (n *Node) meshOptions(onPeer func(string, bool)) replicate.MeshOptions {
+	o := &n.o
+	m := replicate.MeshOptions{
+		Cluster: o.Cluster, Node: o.Name, Incarnation: n.id.incarnation(), Peers: o.meshPeers(), Listen: o.Listen, LinkListen: o.ListenHeartbeat, Dial: o.Dial,
+		OnPeer: onPeer, Logger: n.logger,
+	}
+	secure(&m, o.TLS, n.events)
+	return m
 }
 
 func (n *Node) newServers() (err error) {

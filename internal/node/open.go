@@ -8,8 +8,6 @@ import (
 
 	"repld/failover"
 	"repld/internal/events"
-	"repld/internal/failpoint"
-	"repld/internal/kv"
 	"repld/internal/server"
 	"repld/replicate"
 	"repld/wal"
@@ -77,54 +75,6 @@ func (g *group) openFence(fresh bool, mesh *replicate.Mesh) error {
 	return g.openToken(mesh)
 }
 
-// openState opens the state, then the log, which must reach at least as far as the state surely did (R8), then checks that the state lies on
-// the log's history.
-func (g *group) openState(id identity) error {
-	o := g.o
-	g.state = &state{drain: o.CommitTimeout, options: kv.Options{
-		FS: o.FS, Dir: g.path("state"), CacheBytes: o.CacheBytes, MemTableBytes: o.MemTableBytes, StallLimit: o.StallLimit,
-		OnFatal: func(err error) { g.fatal(fmt.Errorf("state: %w", err)) }, OnMark: g.digests.marked, Logger: g.logger,
-	}}
-	options := wal.Options{
-		FS: o.FS, Dir: g.path("wal"), Identity: wal.Identity{Cluster: o.Cluster, Group: o.Group, Incarnation: id.incarnation()},
-		SegmentBytes: o.SegmentBytes, MaxFrameBytes: o.MaxFrameBytes, MemoryBytes: o.MemoryTail, Logger: g.logger,
-	}
-	openLog := func() (err error) {
-		g.log, g.recovery, err = wal.Open(options)
-		if err != nil {
-			return fmt.Errorf("open log: %w", err)
-		}
-		return nil
-	}
-	err := g.state.open(g.path("state.new"), func(at wal.Position) error {
-		// A crash interrupted the install of a snapshot: the log begins anew at its position.
-		if err := openLog(); err != nil {
-			return err
-		}
-		return g.resetLog(at, 0) // which records are in the new history is not known any more: all that are not sure to be are saved
-	})
-	if err != nil {
-		return err
-	}
-	at := g.state.applied()
-	if g.log == nil {
-		options.KnownDurable = at.LSN
-		if err := openLog(); err != nil {
-			return err
-		}
-	}
-	failpoint.Hit(failpoint.RecoverState)
-	if have, err := g.log.PositionAt(at.LSN); err != nil || have != at {
-		return fmt.Errorf("state at %s is not on the history of the log, which has %s there (%v): restore both from one copy, or empty the data directory to have the node seeded anew",
-			at, have, err)
-	}
-	if g.recovery.Doubt && len(o.Peers) > 0 && g.fence.Voter() {
-		g.logger.Warn("log tail was damaged and cut: this node does not vote for data until a peer has shown it that nothing is missing", "end", g.log.End())
-		return g.fence.SetVoter(false)
-	}
-	return nil
-}
-
 // resetLog makes the log begin at a snapshot's position, saving what the new history may not contain: records behind known (R9).
 func (g *group) resetLog(at wal.Position, known wal.LSN) error {
 	save := wal.SaveOptions{Dir: g.path("diverged"), Reason: fmt.Sprintf("replaced by a snapshot at %s", at), Known: known}
@@ -159,7 +109,7 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 	}
 	g.receiver, err = replicate.NewReceiver(replicate.ReceiverOptions{
 		Group: g.o.Group, Node: g.o.Name, Log: g.log, Fence: fence, Applied: g.state.applied,
-		Voter: g.fence.Voter, SetVoter: g.setVoter,
+		Voter: g.fence.Voter, SetVoter: g.setVoter, Rebuild: g.rebuilding,
 		OnCommitted: func(lsn wal.LSN, _ time.Time) { g.commit.learned(lsn) },
 		OnDiverged: func(d wal.Diverged) {
 			g.logger.Warn("log suffix saved aside and cut", "path", d.Path, "from", d.From, "to", d.To, "records", d.Records)

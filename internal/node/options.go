@@ -105,7 +105,11 @@ type Options struct {
 	CommitTimeout time.Duration // how long a write waits for its acks before its client is told -UNKNOWN. Default 10 s
 	Trim          time.Duration // interval of log trimming. Default 5 s
 
+	RepairWait time.Duration // how long a node whose log is damaged looks for a peer that can repair it before it refuses to start. Default 30 s
+
 	Logger *slog.Logger // default: discard
+
+	repairMesh func() (*replicate.Mesh, error) // of a node that is not open yet
 }
 
 // EnsureDefaults fills in the fields that are zero.
@@ -128,6 +132,7 @@ func (o *Options) EnsureDefaults() {
 	if o.Clock == nil {
 		o.Clock = bootTime
 	}
+	def(&o.RepairWait, 30*time.Second)
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}

@@ -25,6 +25,7 @@ func (g *group) peerHandler(forwarded http.Handler) http.Handler {
 	mux.HandleFunc("POST "+peerMark, answerTo(g.mark))
 	mux.HandleFunc("POST "+peerDigest, answerTo(g.digest))
 	mux.HandleFunc("GET "+peerSuffix+"{name}", g.serveSuffix)
+	mux.HandleFunc("GET "+peerFrames, g.serveFrames)
 	mux.Handle(peerAdmin+"/", http.StripPrefix(peerAdmin, forwarded))
 	return mux
 }

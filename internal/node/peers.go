@@ -117,28 +117,43 @@ func (p *peers) call(ctx context.Context, peer, path string, in, out any) error 
 		}
 		method, body = http.MethodPost, bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+peer+path, body)
+	resp, err := p.do(ctx, method, peer, path, body)
 	if err != nil {
 		return err
 	}
-	resp, err := p.http.Do(req)
-	if errors.Is(err, replicate.ErrNotConnected) {
-		return fmt.Errorf("%w: %s", errUnreached, peer)
-	}
-	if err != nil {
-		return fmt.Errorf("call node %s: %w", peer, trimURL(err))
-	}
 	defer resp.Body.Close()
 	limited := io.LimitReader(resp.Body, maxPeerBody)
-	if resp.StatusCode != http.StatusOK {
-		e := &peerError{Peer: peer, Status: resp.StatusCode, Message: resp.Status}
-		_ = json.NewDecoder(limited).Decode(e) // the status says enough
-		return e
-	}
 	if err := json.NewDecoder(limited).Decode(out); err != nil {
 		return fmt.Errorf("answer of node %s: %w", peer, err)
 	}
 	return nil
+}
+
+// get asks a peer for something that is not JSON. The caller closes the body.
+func (p *peers) get(ctx context.Context, peer, path string) (*http.Response, error) {
+	return p.do(ctx, http.MethodGet, peer, path, nil)
+}
+
+// do makes a call. Whatever the peer says but OK is a *peerError.
+func (p *peers) do(ctx context.Context, method, peer, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+peer+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := p.http.Do(req)
+	if errors.Is(err, replicate.ErrNotConnected) {
+		return nil, fmt.Errorf("%w: %s", errUnreached, peer)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("call node %s: %w", peer, trimURL(err))
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	e := &peerError{Peer: peer, Status: resp.StatusCode, Message: resp.Status}
+	_ = json.NewDecoder(io.LimitReader(resp.Body, maxPeerBody)).Decode(e) // the status says enough
+	return nil, e
 }
 
 // trimURL drops the "Post http://…" that net/http puts before an error.

@@ -29,6 +29,7 @@ func (g *group) install(_ context.Context, m snapshot.Manifest, dir string, know
 		g.fatal(err) // the state is closed; opening the node again finishes the install
 		return err
 	}
+	g.rebuilt()
 	g.commit.reset(m.Position.LSN)
 	g.newSnapshots()
 	g.events.Record(events.Snapshot, "snapshot installed", slog.Any("position", m.Position), slog.Int64("bytes", m.Bytes()))

@@ -31,6 +31,7 @@ type state struct {
 		sync.Mutex
 		store *kv.Store // nil while closed
 		left  *kv.Store // refuses users and is not closed yet, because some did not leave in time
+		lacks string    // why there is no state, until a snapshot is installed; "" if there is one
 		users int
 		idle  chan struct{} // closed when users falls to 0; nil if nobody waits
 	}
@@ -129,8 +130,15 @@ func (s *state) open(incoming string, prepare func(wal.Position) error) error {
 	s.now.Store(st)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.store = st
+	s.mu.store, s.mu.lacks = st, ""
 	return nil
+}
+
+// lacking says why this node has no state, "" if it has one. A node without a state keeps its log, but serves nothing and may not become active.
+func (s *state) lacking() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.lacks
 }
 
 // replace closes the store, lets prepare make the log fit the complete snapshot in incoming, and opens that in its place. Each step can be

@@ -18,10 +18,13 @@ const limit = 60 * time.Second
 
 // rounds is how often the active is killed or moved in each test.
 func rounds() int {
-	if os.Getenv("NIGHTLY") == "1" {
+	switch {
+	case os.Getenv("NIGHTLY") == "1":
 		return 20
+	case testing.Short():
+		return 1
 	}
-	return 1
+	return 2
 }
 
 // group starts three nodes with Sentinel endpoints and makes a the active.

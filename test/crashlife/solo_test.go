@@ -139,7 +139,7 @@ func (s *solo) recoveredOn(n int, fs vfs.FS) error {
 		return errors.Join(&lieError{fmt.Errorf("epoch %d, %d was promised (R3)", got, want)}, h.node.Close())
 	}
 	if err := h.run(); err != nil {
-		return err
+		return errors.Join(err, h.stop())
 	}
 	err := func() error {
 		if err := h.active(); err != nil {
