@@ -106,3 +106,6 @@ func readName(r io.Reader) (string, error) {
 	_, err := io.ReadFull(r, b[1:1+n])
 	return string(b[1 : 1+n]), err
 }
+
+// PeerNode is the name of the node at the other end.
+func (s *Stream) PeerNode() string { return s.Peer().Node }

@@ -75,6 +75,7 @@ The socket is found by --socket, else REPLD_ADMIN_SOCKET, else in the node's con
 	f.DurationVar(&a.timeout, "timeout", 0, "give up after so long; what a node has begun goes on (default: as long as the node works)")
 	root.AddCommand(a.statusCmd(), a.promoteCmd(), a.demoteCmd(), a.switchoverCmd(), a.verifyCmd(), a.logCmd(), a.divergedCmd(), a.holdCmd(), a.releaseCmd(), a.salvageCmd(), a.versionCmd())
 	root.AddCommand(a.certsCmd(), a.tortureCmd())
+	root.AddCommand(a.eventsCmd(), a.historyCmd())
 	return root
 }
 

@@ -218,7 +218,7 @@ func (d *daemon) listen() (out []service, err error) {
 }
 
 func (d *daemon) httpService(name string, l net.Listener, h http.Handler) service {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+	s := &http.Server{Handler: h, ConnContext: admin.WithCaller, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(d.logger.Handler(), slog.LevelDebug)}
 	return service{
 		name: name,

@@ -142,19 +142,28 @@ func promoteResult(end Event, err error) (PromoteResult, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://repld"+path, nil)
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", c.name, err)
-	}
-	resp, err := c.do(req)
+	body, err := c.open(ctx, path)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer body.Close()
 	if into == nil {
 		return nil
 	}
-	return decode(io.LimitReader(resp.Body, maxAnswerBytes), into)
+	return decode(io.LimitReader(body, maxAnswerBytes), into)
+}
+
+// open asks and returns the answer, which the caller closes.
+func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://repld"+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", c.name, err)
+	}
+	resp, err := c.do(req)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
 }
 
 // stream posts body and hands each event to on, up to the one with Done, which it returns. A connection that ends before is a failure:

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"repld/wal"
 )
@@ -46,6 +47,7 @@ func NewHandler(h Handler, logger *slog.Logger) http.Handler {
 		return Event{Verify: &out}, err
 	}))
 	serveCopies(mux, s, h)
+	s.remembers(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, &Error{Code: CodeUsage, Message: "no such path: " + r.URL.Path})
 	})
@@ -128,7 +130,12 @@ func work[R any](s *service, detach bool, do func(ctx context.Context, req R, em
 			ctx = context.WithoutCancel(ctx)
 		}
 		events := newEventWriter(w)
+		audited := func(error) {}
+		if a, ok := s.h.(Auditor); ok {
+			audited = a.Audit(caller(r), strings.TrimPrefix(r.URL.Path, "/v1/"), requestText(req))
+		}
 		end, err := do(ctx, req, events.emit)
+		audited(err)
 		s.logger.Info("admin request done", "path", r.URL.Path, "request", requestText(req), "err", err)
 		events.finish(end, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 )
 
@@ -103,6 +104,9 @@ func (e Event) Text(name string) string {
 	v, ok := e.Attrs[name]
 	if !ok {
 		return ""
+	}
+	if f, ok := v.(float64); ok { // as numbers come out of JSON: whole ones without an exponent
+		return strconv.FormatFloat(f, 'f', -1, 64)
 	}
 	return fmt.Sprint(v)
 }

@@ -194,6 +194,7 @@ func forward(ctx context.Context, peers *peers, peer, path string, req any, emit
 	if err != nil {
 		return admin.Event{}, err
 	}
+	admin.Forward(ctx, r)
 	resp, err := peers.http.Do(r)
 	if err != nil {
 		return admin.Event{}, fmt.Errorf("node %s cannot be asked: %w", peer, trimURL(err))

@@ -176,7 +176,7 @@ type part struct {
 // parts lists every long-lived goroutine, in the order in which they start; they stop in reverse.
 func (n *Node) parts() []part {
 	g := n.group
-	peerHTTP := &http.Server{Handler: g.peerHandler(n.admin), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug)}
+	peerHTTP := &http.Server{Handler: g.peerHandler(n.admin), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug), ConnContext: admin.WithCaller}
 	parts := []part{
 		{"events", n.journal},
 		{"digests", g.digests.run},
