@@ -17,6 +17,7 @@ var allowed = map[string][]string{
 	"replicate":                {"internal/failpoint", "snapshot", "wal"},
 	"failover":                 {"internal/failpoint", "wal"},
 	"failover/raftstore":       {"failover", "wal"},
+	"failover/etcdstore":       {"failover"},
 	"internal/failpoint":       {},
 	"internal/kv":              {"internal/failpoint", "wal"},
 	"internal/resp":            {},
@@ -27,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/config":          {},
 	"internal/certs":           {},
 	"internal/events":          {},
-	"cmd/repld":                {"failover", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
+	"cmd/repld":                {"failover", "failover/etcdstore", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/heartbeat":       {"failover", "wal"},
 	"internal/node":            {"failover", "failover/raftstore", "internal/admin", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
 }

@@ -60,6 +60,9 @@ func tokenStore(c *config.Config, o *node.Options, logger *slog.Logger) error {
 		o.Raft = &node.RaftOptions{Election: c.Token.Election}
 		return nil
 	}
+	if c.Token.Store == config.StoreEtcd {
+		return etcdStore(c, o, logger)
+	}
 	if c.Token.Path == "" {
 		return nil // the node keeps its own
 	}

@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // minElection is below what a busy machine takes to run a process again.
 const minElection = 50 * time.Millisecond
@@ -16,6 +19,7 @@ func (c *Config) checkToken(p *problems) {
 	if c.Token.Store == StoreFile && c.Token.Shared && c.Token.Path == "" {
 		c.wrong(p, "token.shared", "needs token.path, the folder that all nodes share")
 	}
+	c.checkEtcd(p)
 	if c.Token.Store != StoreRaft {
 		return
 	}
@@ -26,6 +30,49 @@ func (c *Config) checkToken(p *problems) {
 		c.wrong(p, "token.store", "raft with %d voters cannot outlive any of them: add a witness, or use file and promote by hand", n)
 	case c.Token.Election < minElection:
 		c.wrong(p, "token.election", "%v is less than %v: the leader would be given up for every hiccup", c.Token.Election, minElection)
+	}
+}
+
+// checkEtcd: a password or certificate goes over an encrypted connection only.
+func (c *Config) checkEtcd(p *problems) {
+	e := &c.Token.Etcd
+	if c.Token.Store != StoreEtcd {
+		if len(e.Endpoints) > 0 {
+			c.wrong(p, "token.etcd.endpoints", "is for token.store etcd, which is %s", c.Token.Store)
+		}
+		return
+	}
+	if len(e.Endpoints) == 0 && !p.unread["token.etcd.endpoints"] {
+		c.wrong(p, "token.store", "etcd needs token.etcd.endpoints")
+	}
+	secure := false
+	for _, u := range e.Endpoints {
+		switch {
+		case strings.HasPrefix(u, "https://"):
+			secure = true
+		case strings.HasPrefix(u, "http://"):
+			if !c.Insecure {
+				c.wrong(p, "token.etcd.endpoints", "%s is in plain text: write https://, or `insecure: true` if the network is trusted", u)
+			}
+		default:
+			c.wrong(p, "token.etcd.endpoints", "%q begins with neither http:// nor https://", u)
+		}
+	}
+	if (e.Cert == "") != (e.Key == "") {
+		c.wrong(p, "token.etcd.cert", "cert and key go together")
+	}
+	if (e.CA != "" || e.Cert != "") && !secure && len(e.Endpoints) > 0 {
+		c.wrong(p, "token.etcd.ca", "has no effect: none of the endpoints is https://")
+	}
+	if (e.User == "") != (e.PasswordFile == "") {
+		c.wrong(p, "token.etcd.user", "user and password_file go together")
+	}
+	if e.PasswordFile != "" {
+		password, err := readPassword(e.PasswordFile)
+		if err != nil {
+			c.wrong(p, "token.etcd.password_file", "%v", err)
+		}
+		e.Password = password
 	}
 }
 

@@ -103,10 +103,25 @@ type Sync struct {
 
 // Token is where the epoch token lives.
 type Token struct {
-	Store    string        `key:"store" default:"file" oneof:"file raft" doc:"kind of token store: file, or raft (in the nodes and witnesses themselves; at least three)"`
+	Store    string        `key:"store" default:"file" oneof:"file raft etcd" doc:"kind of token store: file, raft (in the nodes and witnesses themselves; at least three) or etcd"`
 	Path     string        `key:"path" kind:"path" doc:"for file: an existing folder for the token's files (default: in DATA)"`
 	Shared   bool          `key:"shared" default:"false" doc:"for file: path is on storage that all nodes share"`
 	Election time.Duration `key:"election" default:"300ms" doc:"for raft: silence of the token log's leader before another voter asks to lead"`
+	Etcd     Etcd          `key:"etcd"`
+}
+
+// Etcd is where the etcd cluster is that keeps the token.
+type Etcd struct {
+	Endpoints    []string `key:"endpoints" doc:"addresses of the etcd cluster, like https://192.0.2.21:2379"`
+	Prefix       string   `key:"prefix" default:"/repld" doc:"the token is the key PREFIX/CLUSTER/default/token"`
+	User         string   `key:"user" doc:"name to authenticate with (default: none)"`
+	PasswordFile string   `key:"password_file" kind:"path" doc:"file with the user's password, mode 0600"`
+	CA           string   `key:"ca" kind:"path" doc:"certificate authority of the etcd servers (default: that of the system)"`
+	Cert         string   `key:"cert" kind:"path" doc:"certificate to show to the etcd servers (default: none)"`
+	Key          string   `key:"key" kind:"path" doc:"key of cert"`
+
+	// Password is the content of PasswordFile without the line end.
+	Password string `key:"-"`
 }
 
 // EveryNodeSees reports whether all nodes see the same token, so that a changed sync set is known to whoever promotes.
