@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -13,9 +14,28 @@ import (
 // repaired meanwhile. Everything is read from the disk (or the page cache), nothing from memory. pace is called with the bytes read now and then, and may wait. Errors: the
 // context's, pace's, I/O errors.
 func (l *Log) Scrub(ctx context.Context, seq uint64, pace func(context.Context, int) error) (*Hole, error) {
+	return l.scrubFrom(ctx, seq, 0, pace)
+}
+
+// ScrubTail is Scrub for about the last bytes of the log that are durable, at most those of its last segment.
+func (l *Log) ScrubTail(ctx context.Context, bytes int64) (*Hole, error) {
+	l.mu.Lock()
+	s := l.mu.segs[len(l.mu.segs)-1]
+	seq, off := s.seq, s.end-bytes
+	l.mu.Unlock()
+	return l.scrubFrom(ctx, seq, off, func(context.Context, int) error { return nil })
+}
+
+// scrubFrom scrubs a segment from the last frame on that is known to begin at or before off.
+func (l *Log) scrubFrom(ctx context.Context, seq uint64, off int64, pace func(context.Context, int) error) (*Hole, error) {
 	v, ok := l.view(seq)
 	if !ok {
 		return nil, nil
+	}
+	for _, e := range v.index {
+		if e.off <= off && e.off <= v.end {
+			v.from = e
+		}
 	}
 	h, err := l.scrub(ctx, v, pace)
 	now, ok := l.view(seq)
@@ -29,6 +49,7 @@ func (l *Log) Scrub(ctx context.Context, seq uint64, pace func(context.Context, 
 type segmentView struct {
 	segment
 	cuts, filled uint64
+	from         indexEntry // where to begin
 }
 
 func (l *Log) view(seq uint64) (segmentView, bool) {
@@ -47,7 +68,7 @@ func (l *Log) view(seq uint64) (segmentView, bool) {
 				}
 			}
 		}
-		v.index = nil
+		v.index, v.from = slices.Clone(s.index), indexEntry{prev: s.prev, off: segmentHeader}
 		return v, true
 	}
 	return segmentView{}, false
@@ -68,7 +89,7 @@ func (l *Log) scrub(ctx context.Context, v segmentView, pace func(context.Contex
 		return nil, fmt.Errorf("open segment %s: %w", v.path, err)
 	}
 	defer f.Close()
-	w := newWalker(f, v.end, segmentHeader, v.prev, MaxFrameBytes)
+	w := newWalker(f, v.end, v.from.off, v.from.prev, MaxFrameBytes)
 	for w.off < v.end {
 		st, err := w.look()
 		if err != nil {

@@ -30,6 +30,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		QueueBytes: int(c.Limits.QueueBytes),
 		CacheBytes: int64(c.State.Cache), MemTableBytes: int64(c.State.Memtable),
 		StallLimit: c.Limits.Stall, CommitTimeout: c.Limits.CommitTimeout,
+		ScrubRate: scrubRate(c.Scrub.Rate), ScrubEvery: c.Scrub.Every,
 		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
 		Logger: logger,
@@ -95,6 +96,14 @@ func failoverOptions(c *config.Config, o *node.Options) {
 			return new(net.ListenConfig).Listen(context.Background(), "tcp", c.Heartbeat.Listen)
 		}
 	}
+}
+
+// scrubRate maps 0, which is unlimited, to what the node takes for that.
+func scrubRate(s config.Size) int64 {
+	if s == 0 {
+		return -1
+	}
+	return int64(s)
 }
 
 func clientOptions(c *config.Config) server.Options {

@@ -64,6 +64,7 @@ type Config struct {
 	Heartbeat Heartbeat `key:"heartbeat"`
 	Failover  Failover  `key:"failover"`
 	Probe     Probe     `key:"probe"`
+	Scrub     Scrub     `key:"scrub"`
 	Stop      Stop      `key:"stop"`
 
 	// Warnings are oddities that are not errors, for the log.
@@ -225,6 +226,12 @@ type Probe struct {
 	Interval time.Duration `key:"interval" default:"2s" doc:"how often"`
 	Timeout  time.Duration `key:"timeout" default:"1s" doc:"of one question"`
 	Failures int           `key:"failures" default:"3" doc:"failures in a row after which the active hands over (automatic)"`
+}
+
+// Scrub reads what is on the disk before it is needed.
+type Scrub struct {
+	Rate  Size          `key:"rate" default:"8MiB" zero:"ok" doc:"bytes a second that the scrub of log and state reads; 0: unlimited"`
+	Every time.Duration `key:"every" default:"6h" doc:"time between two scrubs"`
 }
 
 // Stop is a clean stop.

@@ -55,6 +55,7 @@ type group struct {
 	stopping    atomic.Bool // this node is on its way out
 	trafficSeen time.Time   // owned by the voter's goroutine
 	repair      *repairer   // while the group is opened
+	scrub       *scrubber
 
 	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none
 	open    atomic.Bool   // clients may write

@@ -43,7 +43,12 @@ func (h host) Survey(ctx context.Context) []failover.Answer {
 }
 
 // StopFollowing implements failover.Host.
-func (h host) StopFollowing(ctx context.Context) error { return h.follower.stop(ctx) }
+func (h host) StopFollowing(ctx context.Context) error {
+	if err := h.follower.stop(ctx); err != nil {
+		return err
+	}
+	return h.checkTail(ctx)
+}
 
 // FencePeers implements failover.Host.
 func (h host) FencePeers(ctx context.Context, epoch wal.Epoch, candidate string, next wal.SyncSet) []failover.Answer {

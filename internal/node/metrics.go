@@ -54,6 +54,15 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	gauge("apply_lag_seconds", "age of the oldest record that is not applied", s.Lag.ApplySeconds)
 	gauge("sync_k", "acks that a commit needs besides the active", float64(s.Sync.K))
 	gauge("degraded", "1 while fewer copies are promised than configured", flag(s.Degraded != ""))
+	scrub := m.group.scrub.Status()
+	count("scrub_rounds_total", "scrubs of log and state that came to their end", float64(scrub.Rounds))
+	count("scrub_found_total", "damaged places that the scrub found", float64(scrub.Found))
+	count("scrub_repaired_total", "of these, places repaired from a peer", float64(scrub.Repaired))
+	gauge("scrub_bytes", "bytes that the present or the last scrub has read", float64(scrub.Bytes))
+	if !scrub.Finished.IsZero() {
+		gauge("scrub_finished_timestamp_seconds", "when the last scrub ended", float64(scrub.Finished.Unix()))
+	}
+	count("log_repairs_total", "damaged places of the log that were repaired, at start or by the scrub", float64(m.group.repairs.Load()))
 	gauge("alarms", "alarms raised", float64(len(s.Alarms)))
 	if end := s.CertificateEnd; !end.IsZero() {
 		gauge("certificate_expiry_timestamp_seconds", "when the certificate that peers see, or its authority, ends", float64(end.Unix()))

@@ -200,7 +200,7 @@ func (n *Node) parts() []part {
 		parts = append(parts, part{"certificates", n.certificate.run})
 	}
 	if len(n.o.Peers) > 0 {
-		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
+		parts = append(parts, part{"scrub", g.scrub.run}, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
 			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
 	}
 	return parts

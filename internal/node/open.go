@@ -54,6 +54,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	}
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
 	g.peers = newPeers(mesh, g.o.dataPeers())
+	g.scrub = newScrubber(g)
 	g.roster = newRoster(g.profile, g.peers, g.o.peerNames(), g.o.Gossip)
 	if err := g.tie(mesh); err != nil {
 		return nil, err

@@ -105,6 +105,8 @@ type Options struct {
 	CommitTimeout time.Duration // how long a write waits for its acks before its client is told -UNKNOWN. Default 10 s
 	Trim          time.Duration // interval of log trimming. Default 5 s
 
+	ScrubRate  int64         // bytes/s that the scrub of log and state reads; negative: unlimited. Default 8 MiB/s
+	ScrubEvery time.Duration // between two scrubs. Default 6 h
 	RepairWait time.Duration // how long a node whose log is damaged looks for a peer that can repair it before it refuses to start. Default 30 s
 
 	Logger *slog.Logger // default: discard
@@ -133,6 +135,8 @@ func (o *Options) EnsureDefaults() {
 		o.Clock = bootTime
 	}
 	def(&o.RepairWait, 30*time.Second)
+	def(&o.ScrubRate, 8<<20)
+	def(&o.ScrubEvery, 6*time.Hour)
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}

@@ -102,7 +102,6 @@ func (g *group) rebuilt() {
 			}
 		}
 	}
-	g.alarms.clear(alarmState)
 }
 
 // stateFailed is the state's word that it cannot go on. If damage is the reason, the next start checks all of it: otherwise it would open, and fail, again and

@@ -30,6 +30,7 @@ func (g *group) install(_ context.Context, m snapshot.Manifest, dir string, know
 		return err
 	}
 	g.rebuilt()
+	g.alarms.clear(alarmState)
 	g.commit.reset(m.Position.LSN)
 	g.newSnapshots()
 	g.events.Record(events.Snapshot, "snapshot installed", slog.Any("position", m.Position), slog.Int64("bytes", m.Bytes()))
