@@ -25,7 +25,7 @@ type Options struct {
 	// Dir is the state's directory, created if missing. Required.
 	Dir string
 	// CacheBytes is for blocks read from files; default 64 MiB. It gives way while more than two memtables exist, so that
-	// together they take CacheBytes + 2 MemTableBytes. A Sequencer takes a quarter of it on top.
+	// together they take CacheBytes + 2 MemTableBytes. A Sequencer takes a quarter of it on top, at most 16 MiB.
 	CacheBytes int64
 	// MemTableBytes is the size of one memtable; up to four may wait for their flush before commits wait too. Default 32 MiB.
 	MemTableBytes int64

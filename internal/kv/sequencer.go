@@ -21,13 +21,16 @@ type Sequencer struct {
 	soonest int64 // no expiry index row in Pebble is before this, in unix milliseconds
 }
 
-// recentShare is the part of CacheBytes that a Sequencer takes, beside the cache, for what it knows of recently used keys.
-const recentShare = 4
+// What a Sequencer takes, beside the cache, for what it knows of recently used keys: a part of CacheBytes, at most enough for a million keys.
+const (
+	recentShare    = 4
+	maxRecentBytes = 16 << 20
+)
 
 // NewSequencer starts evaluating writes. The whole log must have been applied, and from now on nothing may be applied
 // that did not pass through the Sequencer (epoch starts and marks excepted, which change no keys).
 func (s *Store) NewSequencer() *Sequencer {
-	q := &Sequencer{s: s, over: newOverlay(), recent: newRecent(s.o.CacheBytes / recentShare), count: s.keys.Load()}
+	q := &Sequencer{s: s, over: newOverlay(), recent: newRecent(min(s.o.CacheBytes/recentShare, maxRecentBytes)), count: s.keys.Load()}
 	q.txn.q = q
 	return q
 }
