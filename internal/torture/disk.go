@@ -42,7 +42,17 @@ func newDisk(dir, name string, size int64) (*disk, error) {
 	return d, d.attach()
 }
 
-func (d *disk) attach() error { return tool("mount", "-o", "loop", d.image, d.mount) }
+// attach mounts, and holds that it is a new mount: an old one that some mount namespace keeps alive is still shut down.
+func (d *disk) attach() error {
+	if err := tool("mount", "-o", "loop", d.image, d.mount); err != nil {
+		return err
+	}
+	probe := filepath.Join(d.mount, ".writable")
+	if err := os.WriteFile(probe, nil, 0o600); err != nil {
+		return fmt.Errorf("%s cannot be mounted anew, because another mount namespace (of ip netns exec, a container) holds it: %w", d.mount, err)
+	}
+	return os.Remove(probe)
+}
 
 // detach unmounts. A process that was killed may need a moment to let go of its files.
 func (d *disk) detach() (err error) {

@@ -29,7 +29,7 @@ const (
 type load struct {
 	tag    string // of all keys
 	reads  bool   // whether reads have to be linearizable: not through a node that may be cut off, while there is no lease (R14)
-	seed   uint64
+	pace   time.Duration
 	began  time.Time
 	target atomic.Pointer[node]
 	stopIt context.CancelFunc
@@ -46,14 +46,16 @@ type load struct {
 	lastLSN map[string]wal.LSN // highest LSN that a node acked to us
 }
 
-func startLoad(ctx context.Context, tag string, seed uint64, n int, reads bool, target *node) *load {
-	ctx, cancel := context.WithCancel(ctx)
-	l := &load{tag: tag, reads: reads, seed: seed, began: time.Now(), stopIt: cancel, moved: make(chan struct{}), lastLSN: map[string]wal.LSN{}}
+func (p *play) startLoad(tag string, n int, reads bool, target *node) *load {
+	seed := p.rnd.Uint64()
+	ctx, cancel := context.WithCancel(p.ctx)
+	l := &load{tag: tag, reads: reads, pace: p.o.Pace, began: time.Now(), stopIt: cancel, moved: make(chan struct{}), lastLSN: map[string]wal.LSN{}}
 	l.target.Store(target)
 	for i := range n {
 		c := &client{l: l, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i)))}
 		l.wg.Go(func() { c.run(ctx) })
 	}
+	p.loads = append(p.loads, l)
 	return l
 }
 
@@ -117,6 +119,7 @@ func (c *client) run(ctx context.Context) {
 			if c.one(conn, to) != history.OK {
 				break
 			}
+			time.Sleep(c.l.pace)
 		}
 		close(done)
 		_ = conn.Close()

@@ -22,8 +22,10 @@ type Options struct {
 	Seed              uint64   // default: from the clock. Says what is done when; processes still run as they like
 	// FailoverMode is written to the nodes' configuration as failover.mode, if set. Promotions are the tool's own in either case.
 	FailoverMode string
-	Keep         bool         // leave folders of scenarios that passed, too
-	Logger       *slog.Logger // progress; default: none
+	// Pace is how long each client waits after a command, default 1ms: some ten clients in a tight loop leave a small machine no time for the faults.
+	Pace   time.Duration
+	Keep   bool         // leave folders of scenarios that passed, too
+	Logger *slog.Logger // progress; default: none
 }
 
 // EnsureDefaults fills what is unset.
@@ -33,6 +35,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Seed == 0 {
 		o.Seed = uint64(time.Now().UnixNano())
+	}
+	if o.Pace == 0 {
+		o.Pace = time.Millisecond
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -137,8 +137,7 @@ func (p *play) kill(n *node) {
 
 // begin starts the load on the active.
 func (p *play) begin(reads bool) {
-	p.load = startLoad(p.ctx, fmt.Sprint(len(p.loads)), p.rnd.Uint64(), clients, reads, p.active)
-	p.loads = append(p.loads, p.load)
+	p.load = p.startLoad(fmt.Sprint(len(p.loads)), clients, reads, p.active)
 }
 
 // acks waits until n more commands are acked.

@@ -61,9 +61,12 @@ func attach(pid int, logPath, call, what string) (*process, error) {
 	}
 }
 
+// diskStall is the nodes' limits.stall: short, so that a sync that hangs ends soon.
+const diskStall = 2500 * time.Millisecond
+
 // runStrace: D4 (fsync EIO: nothing is acked, the node leaves, the sync is not tried again), D5 (ENOSPC of the log), D17 (a sync that does not return).
 func runStrace(_ context.Context, p *play) error {
-	if err := p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, stall: 2 * time.Second}); err != nil {
+	if err := p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, stall: diskStall}); err != nil {
 		return err
 	}
 	p.begin(true)
@@ -172,7 +175,7 @@ func runFull(_ context.Context, p *play) error {
 		return err
 	}
 	p.later(d.remove)
-	err = p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, stall: 2 * time.Second,
+	err = p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, stall: diskStall,
 		data: map[string]string{"a": filepath.Join(small, "data"), "b": filepath.Join(d.mount, "data")}})
 	if err != nil {
 		return err

@@ -37,8 +37,7 @@ func runFreeze(_ context.Context, p *play) error {
 func (p *play) freezeActive() error {
 	old, next := p.active, p.any(p.active)
 	// Clients that stay with the frozen node, whatever happens: their writes and reads are judged with all the others.
-	loyal := startLoad(p.ctx, fmt.Sprintf("loyal%d", p.row.Rounds), p.rnd.Uint64(), 4, true, old)
-	p.loads = append(p.loads, loyal)
+	loyal := p.startLoad(fmt.Sprintf("loyal%d", len(p.loads)), 4, true, old)
 	defer loyal.stopIt()
 	if err := p.until(20*time.Second, "loyal clients write", func() error {
 		if loyal.acked.Load() < 10 {

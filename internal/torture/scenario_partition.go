@@ -27,6 +27,10 @@ type nets struct {
 
 func (x *nets) ns(n string) string { return "rt" + x.tag + n }
 
+// enter is put before a command that shall run in a node's namespace. Not by `ip netns exec`: that makes a mount namespace too, which keeps every file system that is mounted now
+// alive after its umount here, and a power cut would not be one.
+func (x *nets) enter(n string) []string { return []string{"nsenter", "--net=/run/netns/" + x.ns(n)} }
+
 // addr is a node's address.
 func (x *nets) addr(n string) string { return fmt.Sprintf("10.79.0.%d:7600", x.index[n]) }
 
@@ -72,7 +76,7 @@ func (x *nets) heal() error {
 	return errors.Join(errs...)
 }
 
-func (x *nets) nft(n, text string) error { return tool("ip", "netns", "exec", x.ns(n), "nft", text) }
+func (x *nets) nft(n, text string) error { return tool(append(x.enter(n), "nft", text)...) }
 
 // deaf makes to hear nothing of from.
 func (x *nets) deaf(to, from string) error {
@@ -87,7 +91,7 @@ var noNet = sync.OnceValue(func() string {
 	if why := noRoot(); why != "" {
 		return why
 	}
-	if why := missing("ip", "nft"); why != "" {
+	if why := missing("ip", "nft", "nsenter"); why != "" {
 		return why
 	}
 	x, err := newNets("p", "q")
@@ -108,7 +112,7 @@ func runPartition(_ context.Context, p *play) error {
 		return err
 	}
 	p.later(x.close)
-	err = p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, addr: x.addr, wrap: func(n string) []string { return []string{"ip", "netns", "exec", x.ns(n)} }})
+	err = p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, addr: x.addr, wrap: x.enter})
 	if err != nil {
 		return err
 	}

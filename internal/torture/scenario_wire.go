@@ -197,8 +197,7 @@ func (w *wires) cutOff() error {
 
 // replaceCutOff promotes next while old, the active, is cut off, with clients that stay with it; then heals.
 func (p *play) replaceCutOff(old, next *node, heal func()) error {
-	loyal := startLoad(p.ctx, fmt.Sprintf("loyal%d", len(p.loads)), p.rnd.Uint64(), 4, false, old)
-	p.loads = append(p.loads, loyal)
+	loyal := p.startLoad(fmt.Sprintf("loyal%d", len(p.loads)), 4, false, old)
 	defer loyal.stopIt()
 	if err := p.promote(next); err != nil {
 		return err

@@ -3,6 +3,7 @@ package torture
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,6 +25,10 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f != nil && f.Value.String() == f.DefValue {
+		_ = f.Value.Set("6") // scenarios mostly wait
+	}
 	redis.SetLogger(&logging.VoidLogger{}) // clients of killed nodes have much to say
 	code := m.Run()
 	if built.dir != "" {
@@ -55,12 +60,12 @@ func runShort(t *testing.T, name string, inShort bool) {
 	if testing.Short() && !inShort {
 		t.Skip("takes too long for -short")
 	}
-	o := Options{Repld: repld(t), Dir: t.TempDir(), Budget: time.Second, Scenarios: []string{name}}
+	o := Options{Repld: repld(t), Dir: t.TempDir(), Budget: time.Second, Pace: 4 * time.Millisecond, Scenarios: []string{name}}
 	if testing.Short() {
 		o.Budget = 200 * time.Millisecond
 	}
 	if os.Getenv("NIGHTLY") == "1" {
-		o.Budget = time.Minute
+		o.Budget, o.Pace = time.Minute, 0
 	}
 	if s := os.Getenv("REPLD_SEED"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
