@@ -193,6 +193,7 @@ func (m *Mesh) welcome(ctx context.Context, g *gate, c net.Conn) (PeerInfo, *ses
 	if err != nil {
 		return info, nil, err
 	}
+	c = m.seal(c)
 	if info.Link != "" {
 		m.running.Go(func() { m.serveLink(ctx, info, c) })
 		return info, nil, nil

@@ -28,6 +28,7 @@
 //	  preface: cluster, node, to, incarnation, versions ──►
 //	  ◄── preface, or a refusal
 //	  preface, or a refusal ──►
+//	  from here on, without TLS: records with a chained hash (sealedConn), so that no flipped bit is believed (W11)
 //	  yamux: streams, each begins with its kind and group
 //
 // Refused are another cluster, a name that is not expected, an incarnation other than that of the live session of the

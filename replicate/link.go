@@ -60,7 +60,7 @@ func (m *Mesh) dialConn(ctx context.Context, addr, peer, kind string) (net.Conn,
 		_ = c.Close()
 		return nil, info, err
 	}
-	return c, info, nil
+	return m.seal(c), info, nil
 }
 
 // serveLink runs the handler of an inbound link.

@@ -78,8 +78,8 @@ func TestHandshake(t *testing.T) {
 	}{
 		{name: "good", change: func(a, b *MeshOptions) {}},
 		{name: "newer dialer", change: func(a, b *MeshOptions) { a.Version, a.MinVersion = 3, 1 }},
-		{name: "version", change: func(a, b *MeshOptions) { a.Version = 2 }, code: RefuseVersion, words: "versions 2 to 2"},
-		{name: "version of acceptor", change: func(a, b *MeshOptions) { b.Version = 2 }, code: RefuseVersion, words: "versions 1 to 1, node b 2 to 2"},
+		{name: "version", change: func(a, b *MeshOptions) { a.Version = 3 }, code: RefuseVersion, words: "versions 3 to 3"},
+		{name: "version of acceptor", change: func(a, b *MeshOptions) { b.Version = 3 }, code: RefuseVersion, words: "versions 2 to 2, node b 3 to 3"},
 		{name: "cluster", change: func(a, b *MeshOptions) { a.Cluster = "other" }, code: RefuseCluster, words: `"other"`},
 		{name: "not a peer", change: func(a, b *MeshOptions) { b.Peers = nil }, code: RefuseNode, words: "not in the peer list"},
 		{name: "own name", change: func(a, b *MeshOptions) { a.Node, a.Peers = "b", []Peer{{Name: "c"}} }, code: RefuseNode, words: "both nodes are named b"},
@@ -99,7 +99,7 @@ func TestHandshake(t *testing.T) {
 				accepted := make(chan error, 1)
 				go func() {
 					info, err := b.acceptorHandshake(cb)
-					if err == nil && (info.Node != "a" || info.Version != 1) {
+					if err == nil && (info.Node != "a" || info.Version != ProtocolVersion) {
 						err = fmt.Errorf("peer is %+v", info)
 					}
 					accepted <- err

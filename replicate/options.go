@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ProtocolVersion is the version of preface and messages that this package speaks.
-const ProtocolVersion = 1
+// ProtocolVersion is the version of preface and messages that this package speaks. 2: connections without TLS are sealed (see sealedConn).
+const ProtocolVersion = 2
 
 // Peer is another node of the cluster.
 type Peer struct {
