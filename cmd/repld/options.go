@@ -24,6 +24,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 
 		Client:       clientOptions(c),
 		Reach:        c.Reach(),
+		Forward:      c.Client.Forward == "on",
 		Sentinel:     node.SentinelOptions{Name: c.Sentinel.Name, Announce: c.SentinelAddr(), Password: server.Secret(c.Sentinel.Password)},
 		Codec:        codecOf(c.WAL.Codec),
 		SegmentBytes: int64(c.WAL.SegmentSize), MemoryTail: int64(c.WAL.MemoryTail), LogBudget: int64(c.WAL.Retain),
@@ -109,7 +110,7 @@ func scrubRate(s config.Size) int64 {
 func clientOptions(c *config.Config) server.Options {
 	return server.Options{
 		Password: server.Secret(c.Client.Password), SocketMode: c.Client.SocketMode, MaxClients: c.Client.MaxClients,
-		IdleTimeout: c.Client.IdleTimeout, MaxOutputBytes: int(c.Client.OutputLimit), Limits: resp.Limits{MaxBulk: int(c.Client.MaxBulk)},
+		IdleTimeout: c.Client.IdleTimeout, ForwardWait: c.Client.ForwardWait, MaxOutputBytes: int(c.Client.OutputLimit), Limits: resp.Limits{MaxBulk: int(c.Client.MaxBulk)},
 	}
 }
 

@@ -139,6 +139,8 @@ type Client struct {
 	MaxBulk      Size          `key:"max_bulk" default:"512MiB" doc:"largest value a client may send"`
 	OutputLimit  Size          `key:"output_limit" default:"auto" doc:"unread replies after which a client is disconnected (default: 64MiB more than max_bulk)"`
 	Reads        string        `key:"reads" default:"linearizable" oneof:"linearizable local" doc:"on the active: linearizable needs a live lease from the other nodes, local answers from what is here"`
+	Forward      string        `key:"forward" default:"off" oneof:"off on" doc:"on: while this node is a standby, the active executes what clients on the unix socket send"`
+	ForwardWait  time.Duration `key:"forward_wait" default:"10s" doc:"how long a forwarded command waits for an active"`
 	StandbyReads bool          `key:"standby_reads" default:"false" doc:"answer reads while this node is a standby (they may be stale)"`
 
 	// Password is the content of PasswordFile without the line end.

@@ -103,10 +103,14 @@ func (n *Node) meshOptions(onPeer func(string, bool)) replicate.MeshOptions {
 func (n *Node) newServers() (err error) {
 	opts := n.o.Client
 	opts.Backend, opts.Logger = newBackend(n.group), n.logger
+	if n.o.Forward {
+		opts.Forward = forwarder{n.group}
+	}
 	n.server, err = server.New(opts)
 	if err != nil {
 		return err
 	}
+	n.mesh.Handle(streamForward, n.serveForwarded)
 	n.group.clients = func() int { return n.server.Stats().Clients }
 	n.admin = admin.NewHandler(adminAPI{n.group}, n.logger)
 	return n.newSentinel()

@@ -86,6 +86,7 @@ type Options struct {
 	Client   server.Options // Backend and Logger are filled in
 	Reach    string         // host:port where clients reach this node over TCP, told to clients of all nodes; "" if they cannot
 	Sentinel SentinelOptions
+	Forward  bool // as a standby, have the active execute what clients on unix sockets send
 
 	Codec         wal.Codec     // of new frames; default S2
 	SegmentBytes  int64         // default: wal's

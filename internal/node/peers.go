@@ -22,6 +22,8 @@ import (
 const (
 	streamLog  = "log"
 	streamHTTP = "http"
+
+	streamForward = "forward" // commands of a standby's clients: package server's links
 )
 
 // Paths of the calls between nodes: HTTP over streams of the yamux session (design decision 9).

@@ -49,6 +49,10 @@ type Options struct {
 	MaxBatch int
 	// MaxTransactionBytes bounds what MULTI queues, arguments counted. Default 64 MiB more than Limits.MaxBulk.
 	MaxTransactionBytes int
+	// Forward reaches the active: then sessions on unix sockets have it execute their commands while this node is a standby. nil: they are refused.
+	Forward Forwarder
+	// ForwardWait is how long a forwarded command waits for an active. Default 10 s.
+	ForwardWait time.Duration
 	// Limits bound requests.
 	Limits resp.Limits
 	// RedisVersion is what HELLO and INFO call redis_version; clients choose features by it. Default "7.0.15".
@@ -83,6 +87,9 @@ func (o *Options) EnsureDefaults() {
 	def(&o.MinBytesPerSecond, 64<<10)
 	if o.WriteTimeout == 0 {
 		o.WriteTimeout = time.Minute
+	}
+	if o.ForwardWait == 0 {
+		o.ForwardWait = 10 * time.Second
 	}
 	def(&o.MaxOutputBytes, o.Limits.MaxBulk+64<<20)
 	def(&o.MaxBatch, 1024)

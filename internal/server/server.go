@@ -20,6 +20,7 @@ type Server struct {
 	stats       counters
 	slowlog     slowlog
 	cursors     cursors
+	links       links
 	maxClients  atomic.Int64
 	idleTimeout atomic.Int64 // ns
 	lastID      atomic.Int64
@@ -112,7 +113,7 @@ func (s *Server) start(conn net.Conn, auth bool) {
 	session.info.kicked = kicked
 	session.info.wake = func() {
 		kick()
-		_ = conn.SetReadDeadline(time.Unix(1, 0)) // an error means that it is closed: awake too
+		_ = conn.SetReadDeadline(longAgo) // an error means that it is closed: awake too
 	}
 	s.mu.Lock()
 	switch {
@@ -138,6 +139,9 @@ func (s *Server) start(conn net.Conn, auth bool) {
 		newDriver(s, session, conn).run(s.ctx)
 	}()
 }
+
+// longAgo is a deadline that wakes whoever reads.
+var longAgo = time.Unix(1, 0)
 
 // refuse tells a client that there are too many. The socket's buffer is empty, so that the write does not wait.
 func (s *Server) refuse(conn net.Conn) {
@@ -181,6 +185,7 @@ func (s *Server) DisconnectClients(reason string) int {
 
 // closeListeners makes the server accept nothing more.
 func (s *Server) closeListeners() {
+	s.links.dropIdle(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.closed = true

@@ -60,6 +60,8 @@ type Session struct {
 	muted             bool // the command in progress answers nothing
 	closing           bool
 	tx                transaction
+	fwd               forwarding
+	refused           *Error   // why the newest submission was refused, for ServeForwarded
 	lastLSN           wal.LSN  // of this connection's writes; for WAIT
 	lastBatch         struct { // for DEBUG LASTLSN
 		lsn   wal.LSN // the last record that the last submission wrote or saw
@@ -147,6 +149,9 @@ func (s *Session) Step(ctx context.Context) State {
 	if s.next >= len(s.batch) && !s.closing {
 		s.collect()
 	}
+	if s.fwd.link != nil && s.srv.opts.Forward.Active() {
+		s.dropLink() // what is watched there counts as changed
+	}
 	switch {
 	case s.closing:
 		return Closing
@@ -157,7 +162,7 @@ func (s *Session) Step(ctx context.Context) State {
 		return Closing
 	case len(s.batch) == 0:
 		return NeedInput
-	case s.blocking:
+	case s.blocking, s.mustForward():
 		return Blocking
 	case s.sequencer:
 		return s.submit(ctx)
@@ -165,8 +170,12 @@ func (s *Session) Step(ctx context.Context) State {
 	return s.runView()
 }
 
-// Block executes a batch of one command that may wait.
+// Block executes a batch of one command that may wait, or has the active execute a batch.
 func (s *Session) Block(ctx context.Context) {
+	if !s.blocking || s.mustForward() {
+		s.runRemote(ctx)
+		return
+	}
 	s.call.ctx = ctx
 	defer func() { s.call.ctx = nil }()
 	s.mode = modeView
@@ -179,6 +188,9 @@ func (s *Session) Block(ctx context.Context) {
 func (s *Session) runView() State {
 	s.mode = modeView
 	s.begin()
+	if !s.readable() {
+		return Blocking
+	}
 	for s.next < len(s.batch) && !s.closing {
 		e := &s.batch[s.next]
 		s.next++
@@ -252,7 +264,10 @@ func (s *Session) Settle() {
 			s.lastLSN = s.result.lsn
 		}
 		s.lastBatch.lsn, s.lastBatch.wrote = s.result.lsn, s.wrote()
+	case errors.As(err, &refusal) && s.park(refusal):
+		return // the next Step forwards it
 	case errors.As(err, &refusal):
+		s.refused = refusal
 		s.rewriteRefused(refusal)
 	case !s.evaluated: // nothing ran, so nothing is unknown
 		s.rewriteRefused(Errorf("ERR", "%v", err))
@@ -325,4 +340,5 @@ func (s *Session) Close() {
 		s.view = nil
 	}
 	s.tx.discard(s)
+	s.dropLink()
 }

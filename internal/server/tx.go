@@ -58,6 +58,7 @@ func (s *Session) unwatch() {
 		s.srv.opts.Backend.Unwatch(s.tx.watcher)
 	}
 	s.tx.watching, s.tx.watcher, s.tx.expires = false, nil, 0
+	s.fwd.lost = false
 }
 
 // watchFailed reports whether a watched key changed or expired. It is only right under the sequencer lock.
@@ -130,6 +131,10 @@ func (s *Session) exec(e *entry) error {
 	case tx.dirty:
 		e.local = true
 		return s.call.fail("EXECABORT Transaction discarded because of previous errors.")
+	case s.fwd.lost:
+		e.local = true // keys were watched on a node that is not the active any more
+		s.out.NullArray()
+		return nil
 	case s.mode == modeSubmit && s.watchFailed():
 		s.out.NullArray()
 		return nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"repld/internal/admin"
 	"repld/internal/certs"
@@ -85,6 +86,7 @@ func (n *Node) options() node.Options {
 		SegmentBytes: s.Segment, LogBudget: s.Retain, CommitTimeout: s.Commit, StallLimit: s.Stall,
 		Listen: func() (net.Listener, error) { return net.Listen("tcp", n.Addr) },
 	}
+	o.Forward, o.Client.ForwardWait = s.Forward, time.Minute
 	if s.Sentinel {
 		o.Reach, o.Sentinel.Announce = n.TCP, n.Guide
 	}

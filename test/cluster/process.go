@@ -123,6 +123,10 @@ func (n *Node) config() string {
 	line("client:")
 	line("  socket: %s", n.Socket)
 	line("  standby_reads: %t", s.StandbyReads)
+	if s.Forward {
+		line("  forward: on")
+		line("  forward_wait: 60s")
+	}
 	if s.Sentinel {
 		line("  tcp: %q", n.TCP)
 		line("sentinel: {listen: %q}", n.Guide)
