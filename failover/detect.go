@@ -54,6 +54,7 @@ type Detector struct {
 	handing  bool   // a hand-over that this detector began is under way
 	again    Mono   // no other one before
 	said     string // why nothing happens
+	saidAt   Mono
 
 	out []Measure
 }
@@ -282,13 +283,16 @@ func (d *Detector) actStandby() {
 	}
 }
 
-// wait says, once for each reason, why this node does not take over.
+// wait says why this node does not take over: when it begins, and then at most once a second, when there is something new to say.
 func (d *Detector) wait(reason string) {
-	if d.said != reason {
-		d.said = reason
-		d.emit(Waits{Reason: reason})
+	if d.said == reason || (d.said != "" && d.now < d.saidAt+sayEvery) {
+		return
 	}
+	d.said, d.saidAt = reason, d.now
+	d.emit(Waits{Reason: reason})
 }
+
+const sayEvery Mono = 1e9
 
 // unfit says why this node cannot be a candidate, "" if it can.
 func (d *Detector) unfit() string {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -74,26 +75,61 @@ configured. --before looks at the effects of records: DEL (which a removal of al
 
 func (a *app) switchoverCmd() *cobra.Command {
 	var req admin.SwitchoverRequest
+	var at string
 	cmd := &cobra.Command{
 		Use:   "switchover [TO]",
 		Short: "Hand the activity over to a standby, with the old active's help",
 		Long: `Hand over to TO (default: the best standby): the active pauses writes, TO catches up to its last record, takes over in a new
-epoch, and writes resume there. No acknowledged write is lost; if TO does not catch up in time the old active resumes.`,
-		Example: "  replctl switchover\n  replctl switchover c --plan",
+epoch, and writes resume there. No acknowledged write is lost; if TO does not catch up in time, or fails meanwhile, the old active resumes.
+
+--at schedules it: a time of day (15:04), or a moment (2006-01-02T15:04:05Z). The active keeps it in memory, shows it in status, and checks again then; a
+restart or a change of roles before ends it.`,
+		Example: "  replctl switchover\n  replctl switchover c --plan\n  replctl switchover c --at 03:30\n  replctl switchover --cancel",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				req.To = args[0]
 			}
+			if at != "" {
+				t, err := momentOf(at, a.now())
+				if err != nil {
+					return err
+				}
+				req.At = t
+			}
 			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
 				out, err := c.Switchover(ctx, req, a.progress)
+				if req.Cancel && err == nil {
+					return a.emit(map[string]bool{"cancelled": true}, func(w io.Writer) { fmt.Fprintln(w, "nothing is scheduled any more") })
+				}
 				return a.promoted("switchover", out, err)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&req.Plan, "plan", false, "say what would happen, change nothing")
 	cmd.Flags().StringVar(&req.Reason, "reason", "", "why, for the log of all nodes")
+	cmd.Flags().StringVar(&at, "at", "", "begin at this `time`, not now")
+	cmd.Flags().BoolVar(&req.Cancel, "cancel", false, "forget a scheduled switchover")
 	return cmd
+}
+
+// momentOf reads a time of day, the next one, or a moment.
+func momentOf(text string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		d, err := time.Parse(layout, text)
+		if err != nil {
+			continue
+		}
+		t := time.Date(now.Year(), now.Month(), now.Day(), d.Hour(), d.Minute(), d.Second(), 0, now.Location())
+		if !t.After(now) {
+			t = t.AddDate(0, 0, 1)
+		}
+		return t, nil
+	}
+	return time.Time{}, usageError("--at %s: want a time like 15:04 or 2006-01-02T15:04:05Z", text)
 }
 
 func (a *app) demoteCmd() *cobra.Command {

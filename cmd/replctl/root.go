@@ -76,6 +76,7 @@ The socket is found by --socket, else REPLD_ADMIN_SOCKET, else in the node's con
 	root.AddCommand(a.statusCmd(), a.promoteCmd(), a.demoteCmd(), a.switchoverCmd(), a.verifyCmd(), a.logCmd(), a.divergedCmd(), a.holdCmd(), a.releaseCmd(), a.salvageCmd(), a.versionCmd())
 	root.AddCommand(a.certsCmd(), a.tortureCmd())
 	root.AddCommand(a.eventsCmd(), a.historyCmd())
+	root.AddCommand(a.pauseCmd(), a.resumeCmd())
 	return root
 }
 

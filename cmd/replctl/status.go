@@ -92,6 +92,7 @@ func statusTable(w io.Writer, st admin.ClusterStatus) {
 	} else {
 		fmt.Fprintln(w, "sync set: none, a write is answered when the active alone has it")
 	}
+	failoverText(w, st)
 	if st.AtRisk.Statement != "" {
 		fmt.Fprintf(w, "if the active died now: %s\n", st.AtRisk.Statement)
 	}
@@ -168,7 +169,7 @@ func alarms(st admin.ClusterStatus) []string {
 
 // notes are worth a look, and no reason to worry.
 func notes(st admin.ClusterStatus) []string {
-	var out []string
+	out := failoverNotes(st)
 	for _, n := range st.Nodes {
 		if n.Diverged > 0 {
 			out = append(out, fmt.Sprintf("%s: %s set aside that the history does not contain; ask that node: replctl diverged list", n.Node, plural(uint64(n.Diverged), "piece")+" of log"))

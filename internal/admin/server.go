@@ -48,6 +48,7 @@ func NewHandler(h Handler, logger *slog.Logger) http.Handler {
 	}))
 	serveCopies(mux, s, h)
 	s.remembers(mux)
+	serveMaintenance(mux, s, h)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, &Error{Code: CodeUsage, Message: "no such path: " + r.URL.Path})
 	})

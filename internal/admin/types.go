@@ -86,6 +86,8 @@ type NodeStatus struct {
 	Alarms      []string      `json:"alarms,omitempty"`
 
 	CertificateEnd time.Time `json:"certificate_not_after,omitzero"` // of the certificate that peers see, zero if nodes talk in plain text
+	// Failover is nil on a node without peers.
+	Failover *FailoverStatus `json:"failover,omitempty"`
 }
 
 // TokenVoter is a node's view of the token log that the voters keep by majority.
@@ -145,9 +147,11 @@ type DemoteRequest struct {
 
 // SwitchoverRequest asks for a planned hand-over to To (empty: the best standby).
 type SwitchoverRequest struct {
-	To     string `json:"to,omitempty"`
-	Plan   bool   `json:"plan,omitempty"`
-	Reason string `json:"reason,omitempty"`
+	To     string    `json:"to,omitempty"`
+	Plan   bool      `json:"plan,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at,omitzero"`      // begin then; the node that is active now keeps it in memory
+	Cancel bool      `json:"cancel,omitempty"` // forget what was scheduled
 }
 
 // PromoteResult is how a promotion, switchover or its plan came out.
@@ -222,6 +226,7 @@ type Event struct {
 	Verify  *VerifyResult  `json:"verify,omitempty"`
 	Hold    *HoldResult    `json:"hold,omitempty"`
 	Salvage *SalvageResult `json:"salvage,omitempty"`
+	Pause   *PauseResult   `json:"pause,omitempty"`
 }
 
 // Failure codes of the admin API; replctl turns them into exit codes.

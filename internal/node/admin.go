@@ -142,6 +142,9 @@ func (a adminAPI) Switchover(ctx context.Context, req admin.SwitchoverRequest, e
 	if req.Plan {
 		return a.switchoverPlan(req.To)
 	}
+	if err := a.atTime(ctx, req, emit); err != nil || req.Cancel {
+		return admin.PromoteResult{Node: req.To}, err
+	}
 	r, err := a.switchover(ctx, req.To, req.Reason, emit)
 	return r, asAdmin(err)
 }

@@ -137,6 +137,8 @@ func (g *group) newFailover(mesh *replicate.Mesh) error {
 		leased:  g.lease.live,
 		traffic: g.logTraffic,
 		do:      g.carryOut,
+		record:  g.record,
+		voted:   g.recordVote,
 	})
 	if err != nil {
 		return err

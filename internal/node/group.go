@@ -8,6 +8,7 @@ import (
 
 	"repld/failover"
 	"repld/failover/raftstore"
+	"repld/internal/admin"
 	"repld/internal/events"
 	"repld/replicate"
 	"repld/snapshot"
@@ -51,10 +52,12 @@ type group struct {
 	exposure  exposure
 
 	maintenance maintenance
-	consented   atomic.Bool // max_loss consented to the promotion under way
-	stopping    atomic.Bool // this node is on its way out
-	trafficSeen time.Time   // owned by the voter's goroutine
-	repair      *repairer   // while the group is opened
+	consented   atomic.Bool   // max_loss consented to the promotion under way
+	stopping    atomic.Bool   // this node is on its way out
+	ended       chan struct{} // closed when it stops
+	scheduled   atomic.Pointer[admin.Scheduled]
+	trafficSeen time.Time // owned by the voter's goroutine
+	repair      *repairer // while the group is opened
 	scrub       *scrubber
 
 	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none

@@ -160,6 +160,8 @@ func (h host) ResumeWrites() { h.seq.open() }
 
 // Drain implements failover.Host.
 func (h host) Drain(ctx context.Context, to string) (wal.Position, error) {
+	ctx, cancel := h.whileWell(ctx, to)
+	defer cancel()
 	for {
 		changed := h.commit.wait()
 		end := h.log.Durable()
@@ -191,6 +193,8 @@ func (g *group) durableAt(standby string) wal.LSN {
 
 // HandOver implements failover.Host.
 func (h host) HandOver(ctx context.Context, to string, at wal.Position) (wal.Epoch, error) {
+	ctx, cancel := h.whileWell(ctx, to)
+	defer cancel()
 	var r takeOverAnswer
 	err := h.peers.call(ctx, to, peerTakeOver, takeOverRequest{Position: at, Reason: "switchover from " + h.o.Name}, &r)
 	return r.Epoch, err

@@ -241,6 +241,7 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-n.failed:
 	}
 	n.group.stopping.Store(true)
+	close(n.group.ended)
 	ended := make(chan error, 1)
 	go func() { ended <- n.stop(all) }()
 	select {

@@ -23,6 +23,7 @@ func (g *group) nodeStatus() admin.NodeStatus {
 		Version: g.o.Version, PID: os.Getpid(), Started: g.started, Epoch: st.Epoch(), Holder: st.Holder(), Sync: st.Sync(), Voter: st.Voter,
 		Blank: g.answer().Blank, Start: g.log.Start(), Durable: g.log.Durable(), End: g.log.End(), Committed: g.commit.lsn(),
 		LogBytes: g.log.Bytes(), Degraded: g.alarms.get(alarmDegraded), Alarms: g.alarms.list(), CertificateEnd: g.o.certificateEnd(), Token: tokenStatus(g.raft),
+		Failover: g.failoverStatus(),
 	}
 	if g.clients != nil {
 		s.Clients = g.clients()

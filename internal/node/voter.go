@@ -42,6 +42,8 @@ type voterOptions struct {
 	acked    func(peer string, ack heartbeat.Ack, sent failover.Mono) // an answer to a beat of ours
 	leased   func() bool                                              // whether this node, if active, has its lease
 	traffic  func() (node string, epoch wal.Epoch, heard bool)        // of the log stream since the last call
+	record   func(failover.Measure)                                   // for the journal
+	voted    func(failover.Poll, failover.Vote)                       // the same for answers to candidates
 	do       func(ctx context.Context, m failover.Measure, v *voter)  // carries out what the detector wants; must not block
 	logger   *slog.Logger
 }
@@ -54,6 +56,9 @@ type voter struct {
 	judged       chan judgement
 	done         chan struct{} // closed when run ends
 	suspects     atomic.Pointer[[]string]
+	rounds       atomic.Uint64          // polls asked
+	refusals     atomic.Uint64          // polls refused
+	told         sync.Map               // peer → failover.Maintenance that it has on disk
 	waits        atomic.Pointer[string] // why there is no failover, "" if there is nothing to say
 	work         sync.WaitGroup
 
@@ -100,6 +105,9 @@ func (v *voter) post(ob failover.Observation) {
 	}
 }
 
+// quietRounds is of how many polls, and refusals of polls, one is told: they are repeated many times a second while a candidate is not supported.
+const quietRounds = 20
+
 // tickEvery is the resolution of suspicion.
 const tickEvery = 20 * time.Millisecond
 
@@ -110,7 +118,12 @@ func (v *voter) run(ctx context.Context) error {
 	d := failover.NewDetector(v.o.detector)
 	step := func(ob failover.Observation) {
 		for _, m := range d.Step(ob) {
+			if _, again := m.(failover.AskVotes); again && v.rounds.Add(1)%quietRounds != 1 {
+				v.o.do(ctx, m, v)
+				continue // a poll that is repeated says nothing new
+			}
 			v.note(m)
+			v.o.record(m)
 			v.o.do(ctx, m, v)
 		}
 	}
@@ -198,6 +211,9 @@ func (v *voter) answer(peer string, r heartbeat.Request) heartbeat.Response {
 		p := *r.Poll
 		p.Candidate = peer
 		vote := v.judge(p)
+		if vote.Support || v.refusals.Add(1)%quietRounds == 1 {
+			v.o.voted(p, vote)
+		}
 		out.Vote = &vote
 	}
 	out.Beat = v.o.self().Beat
@@ -232,9 +248,26 @@ func (v *voter) left(epoch wal.Epoch) (of string, left failover.Mono) {
 // answered takes a peer's answer.
 func (v *voter) answered(peer string, r heartbeat.Response, sent failover.Mono, _ bool) {
 	r.Beat.Node = peer
+	v.told.Store(peer, r.Beat.Paused)
 	v.o.heard(r.Beat)
 	v.post(failover.BeatHeard{Beat: r.Beat})
 	v.o.acked(peer, r.Ack, sent)
+}
+
+// knows waits until a peer has said that it has a maintenance, or a newer one, on disk.
+func (v *voter) knows(ctx context.Context, peer string, m failover.Maintenance) bool {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		if told, ok := v.told.Load(peer); ok && !m.Newer(told.(failover.Maintenance)) {
+			return true
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // suspected reports whether a peer counts as silent or dead.
