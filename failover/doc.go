@@ -11,6 +11,7 @@
 //     in the epoch-start record.
 //   - R10: after a failed write or sync nothing more is promised; the node steps down and leaves.
 //   - R12: every step has a bound; a step that may take long has one on the time without progress.
+//   - R14: a lease ends before the promises behind it, and whoever is promoted hears of one of them (Lease, Promise).
 //   - R15: a node that learns of a higher epoch steps down at once, in the middle of whatever it does, and follows
 //     the new holder.
 //
@@ -35,8 +36,13 @@
 //	   └─────────────────── fenced: clients closed, writer stopping ─────▶ exit, when storage failed
 //
 // A candidate with a writer (from epoch start on) that fails goes by way of fenced too. A witness has no data and no
-// role machine yet. Automatic failover will be one more source of PromoteRequested, beside the person: it decides
-// when, not whether.
+// role machine.
+//
+// # Automatic failover
+//
+// The Detector, pure as well, is one more source of PromoteRequested beside the person: it decides when a promotion is tried, from
+// heartbeats, resets and silence that was listened for, after a poll in which a majority of the voters agrees. Whether it may is R5's business as ever.
+// Lease and Promise are the two sides of R14: until when the active may answer reads, and what a voter still owes to an older one.
 //
 // # Tenures
 //
