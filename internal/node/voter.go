@@ -77,6 +77,12 @@ func newVoter(o voterOptions) (v *voter, err error) {
 	v = &voter{o: o, observations: make(chan failover.Observation, 256), judged: make(chan judgement), done: make(chan struct{})}
 	v.suspects.Store(new([]string))
 	v.waits.Store(new(string))
+	if v.o.record == nil {
+		v.o.record = func(failover.Measure) {}
+	}
+	if v.o.voted == nil {
+		v.o.voted = func(failover.Poll, failover.Vote) {}
+	}
 	v.promise.Length = failover.Mono(o.lease)
 	if epoch, holder := o.obeys(); epoch > 0 && holder != o.detector.Node {
 		v.promise.Start(holder, epoch, o.clock())
