@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -255,7 +256,18 @@ func (g *group) promoteBySelf(ctx context.Context, reason string) error {
 	say := func(text string) { g.logger.Info("promotion", "progress", text) }
 	_, err := adminAPI{g}.tryPromote(ctx, failover.PromoteOptions{Reason: reason}, say)
 	var refused *failover.RefusedError
-	if !errors.As(err, &refused) || !g.o.Failover.MaxLoss.set() {
+	if !errors.As(err, &refused) {
+		return err
+	}
+	k := g.shrunk(refused.Plan)
+	if k != nil {
+		g.logger.Warn("too few standbys answer for the configured sync set: the new epoch begins with fewer copies", "k", *k)
+		_, err = adminAPI{g}.tryPromote(ctx, failover.PromoteOptions{Reason: reason, K: k}, say)
+		if !errors.As(err, &refused) {
+			return err
+		}
+	}
+	if !g.o.Failover.MaxLoss.set() {
 		return err
 	}
 	said, ok := g.consents(refused.Plan)
@@ -265,8 +277,26 @@ func (g *group) promoteBySelf(ctx context.Context, reason string) error {
 	g.logger.Warn("promotion with the consent of max_loss", "loss", said)
 	g.consented.Store(true)
 	defer g.consented.Store(false)
-	_, err = adminAPI{g}.tryPromote(ctx, failover.PromoteOptions{Reason: reason + "; max_loss consents: " + said, AllowDataLoss: true}, say)
+	_, err = adminAPI{g}.tryPromote(ctx, failover.PromoteOptions{Reason: reason + "; max_loss consents: " + said, AllowDataLoss: true, K: k}, say)
 	return err
+}
+
+// shrunk is the k that a new epoch can begin with when fewer members than the configured k answer and the policy is to shrink, nil when it need not or must not be
+// lower. The set grows back by itself (syncSet).
+func (g *group) shrunk(p failover.Plan) *int {
+	if g.o.Sync.Policy != PolicyShrink || !g.token.Shared() {
+		return nil
+	}
+	k := 0
+	for _, m := range p.Next.Members {
+		if slices.Contains(p.Have, m) {
+			k++
+		}
+	}
+	if k >= p.Next.K {
+		return nil
+	}
+	return &k
 }
 
 // consents weighs what a promotion as planned may lose against max_loss.

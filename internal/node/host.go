@@ -35,11 +35,20 @@ func (g *group) answer() failover.Answer {
 
 // Survey implements failover.Host.
 func (h host) Survey(ctx context.Context) []failover.Answer {
-	all := h.peers.survey(ctx, false, h.voter.suspected, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	all := h.peers.survey(ctx, false, h.terms(0, h.nextSync()), func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerSurvey, nil, &a)
 		return a, err
 	})
 	return append(all, h.answer())
+}
+
+// terms let a survey end without the nodes that are suspected when the rule R5 is met without them.
+func (h host) terms(fenced wal.Epoch, next wal.SyncSet) surveyTerms {
+	return surveyTerms{suspected: h.voter.suspected, enough: func(answers []failover.Answer) bool {
+		return failover.Decide(failover.Situation{
+			Candidate: h.o.Name, Nodes: h.nodes(), Answers: append(answers, h.answer()), Shared: h.token.Shared(), Next: next, Fenced: fenced,
+		}).Allowed
+	}}
 }
 
 // StopFollowing implements failover.Host.
@@ -52,7 +61,7 @@ func (h host) StopFollowing(ctx context.Context) error {
 
 // FencePeers implements failover.Host.
 func (h host) FencePeers(ctx context.Context, epoch wal.Epoch, candidate string, next wal.SyncSet) []failover.Answer {
-	all := h.peers.survey(ctx, true, h.voter.suspected, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	all := h.peers.survey(ctx, true, h.terms(epoch, next), func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerFence, fenceRequest{Epoch: epoch, Candidate: candidate, Sync: next}, &a)
 		return a, err
 	})

@@ -175,25 +175,39 @@ func trimURL(err error) error {
 // askTimeout is how long a promotion waits for a node that shows no sign of life, in each of its rounds of questions.
 const askTimeout = 500 * time.Millisecond
 
-// suspectGrace is how long a peer that is suspected to be gone is waited for once all others have answered.
+// suspectGrace is how long a peer that is suspected to be gone is waited for once all others have answered, if their answers are enough.
 const suspectGrace = 20 * time.Millisecond
 
+// surveyTerms say whom a survey need not wait for. The zero value waits for everybody.
+type surveyTerms struct {
+	suspected func(peer string) bool               // gone, as far as this node knows
+	enough    func(answers []failover.Answer) bool // these answers, without those of the suspected, decide
+}
+
 // survey asks all peers that hold data the same question at once. A peer that does not answer within askTimeout is given up, and reported as unreachable; one that is suspected
-// already, soon after the others have answered. With patient, a peer that is alive but slow (its disk is) is waited for until ctx ends.
-func (p *peers) survey(ctx context.Context, patient bool, suspected func(peer string) bool, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
+// already, soon after the others have answered, if that is enough. With patient, a peer that is alive but slow (its disk is) is waited for until ctx ends.
+func (p *peers) survey(ctx context.Context, patient bool, terms surveyTerms, ask func(ctx context.Context, peer string) (failover.Answer, error)) []failover.Answer {
 	names := p.data
 	answers := make([]failover.Answer, len(names))
 	var all, healthy sync.WaitGroup
 	others := make(chan struct{}) // closed when all that are not suspected have answered
 	doubt := make([]bool, len(names))
 	for i, name := range names {
-		if doubt[i] = suspected(name); !doubt[i] {
+		if doubt[i] = terms.suspected != nil && terms.suspected(name); !doubt[i] {
 			healthy.Add(1)
 		}
 	}
 	go func() {
 		healthy.Wait()
-		close(others)
+		var have []failover.Answer
+		for i := range names {
+			if !doubt[i] {
+				have = append(have, answers[i]) // written before healthy was done
+			}
+		}
+		if len(have) < len(names) && terms.enough(have) {
+			close(others)
+		}
 	}()
 	for i, name := range names {
 		all.Go(func() {

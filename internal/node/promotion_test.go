@@ -136,7 +136,7 @@ func TestSlowGrant(t *testing.T) {
 		t.Helper()
 		answers := make(chan []failover.Answer, 1)
 		go func() {
-			answers <- a.group.peers.survey(t.Context(), patient, a.group.voter.suspected, func(ctx context.Context, _ string) (failover.Answer, error) {
+			answers <- a.group.peers.survey(t.Context(), patient, host{a.group}.terms(0, a.group.nextSync()), func(ctx context.Context, _ string) (failover.Answer, error) {
 				select {
 				case <-time.After(takes):
 					return failover.Answer{Voter: true}, nil

@@ -192,7 +192,7 @@ func (r *repairer) giveUp(damage *wal.CorruptError, known wal.Position, active s
 
 // activePeer returns a peer that is active in an epoch not below ours, "" if there is none.
 func (r *repairer) activePeer(ctx context.Context) string {
-	for _, a := range r.peers.survey(ctx, false, func(string) bool { return false }, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	for _, a := range r.peers.survey(ctx, false, surveyTerms{}, func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = r.peers.call(ctx, peer, peerSurvey, nil, &a)
 		return a, err
 	}) {

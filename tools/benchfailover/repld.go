@@ -68,7 +68,11 @@ func (c *repldCluster) config(o options, i int) string {
 	if c.witness && i == 2 {
 		line("role: witness")
 	} else {
-		line("sync: {k: 1}")
+		policy := "block"
+		if c.witness {
+			policy = "shrink" // with one of two data nodes gone nobody is left to ack
+		}
+		line("sync: {k: 1, policy: %s}", policy)
 		line("client: {socket: %s}", c.socket(i))
 	}
 	line("admin: {socket: %s}", c.admin(i))
