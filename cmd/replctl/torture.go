@@ -65,7 +65,6 @@ Exit code: 0 nothing failed, 6 a scenario failed (its logs and data are kept bel
 	f.StringVar(&o.Repld, "repld", "", "the repld `binary` (default: beside this one)")
 	f.StringVar(&o.Failpoints, "failpoints", "", "a repld `binary` built with -tags failpoints")
 	f.Uint64Var(&o.Seed, "seed", 0, "what is done when (default: from the clock)")
-	f.StringVar(&o.FailoverMode, "failover-mode", "", "failover.mode of the nodes")
 	f.BoolVar(&o.Keep, "keep", false, "leave the folders of scenarios that passed")
 	f.BoolVar(&list, "list", false, "list the scenarios")
 	f.BoolVar(&verbose, "verbose", false, "say what is done")

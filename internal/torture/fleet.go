@@ -27,8 +27,9 @@ type layout struct {
 	// reach says under which address node from finds node to; default: addr.
 	reach func(from, to string) string
 	// wrap is put before the command line of a node.
-	wrap  func(node string) []string
-	stall time.Duration // limits.stall, default as repld's
+	wrap      func(node string) []string
+	automatic bool          // failover.mode
+	stall     time.Duration // limits.stall, default as repld's
 }
 
 // node is one repld and where it lives.
@@ -117,8 +118,8 @@ func (f *fleet) configOf(n *node, o Options, l layout) string {
 	}
 	line("client: {socket: %s}\nadmin: {socket: %s}", n.client, strings.TrimSuffix(n.client, ".sock")+".adm")
 	b.WriteString(settings)
-	if o.FailoverMode != "" {
-		line("failover: {mode: %s}", o.FailoverMode)
+	if l.automatic {
+		line("failover: {mode: automatic, backoff: 0s}")
 	}
 	text := b.String()
 	if l.stall > 0 {

@@ -20,8 +20,6 @@ type Options struct {
 	MinKills, MinCuts int
 	Scenarios         []string // names; default: all
 	Seed              uint64   // default: from the clock. Says what is done when; processes still run as they like
-	// FailoverMode is written to the nodes' configuration as failover.mode, if set. Promotions are the tool's own in either case.
-	FailoverMode string
 	// Pace is how long each client waits after a command, default 1ms: some ten clients in a tight loop leave a small machine no time for the faults.
 	Pace   time.Duration
 	Keep   bool         // leave folders of scenarios that passed, too

@@ -119,6 +119,9 @@ func (p *play) build(l layout) (err error) {
 	if err != nil {
 		return err
 	}
+	if l.automatic {
+		return p.followed()
+	}
 	if err := p.promote(p.active); err != nil {
 		return err
 	}

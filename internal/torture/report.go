@@ -50,6 +50,14 @@ func (r *Report) OK() bool {
 	return !slices.ContainsFunc(r.Rows, func(x Row) bool { return x.Result == Failed })
 }
 
+// CutsRan reports whether a scenario with power cuts could run: only then a minimum of them can be asked for.
+func CutsRan(r *Report) bool {
+	return slices.ContainsFunc(r.Rows, func(x Row) bool {
+		s, ok := find(x.Scenario)
+		return ok && s.cuts && x.Result != Skipped
+	})
+}
+
 // finish sums up.
 func (r *Report) finish() {
 	r.Total = Row{Scenario: "total", Result: Passed}

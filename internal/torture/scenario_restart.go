@@ -97,7 +97,7 @@ func (p *play) loopActive() error {
 	if err != nil {
 		return err
 	}
-	if p.o.FailoverMode == "" && after != uint64(before) {
+	if after != uint64(before) {
 		return fmt.Errorf("the epoch went from %d to %d while the active %s crashed %d times and nobody was promoted (P6)", before, after, n.name, crashes)
 	}
 	if err := bounded(n, size, 0); err != nil {

@@ -21,6 +21,7 @@ func scenarios() []scenario {
 		failpointScenario(),
 		restartScenario(),
 		freezeScenario(),
+		automaticScenario(),
 		powerAloneScenario(),
 		powerScenario(),
 		wireScenario(),

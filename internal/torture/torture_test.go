@@ -109,6 +109,10 @@ func TestRestartLoop(t *testing.T) { runShort(t, "restart-loop", false) }
 // Faults: P3 (SIGSTOP and SIGCONT of the active, promotion in between); H9 (its suffix is set aside)
 func TestFreeze(t *testing.T) { runShort(t, "freeze", true) }
 
+// TestAutomatic holds R1, R2, R5, R14 and R15 without a person.
+// Faults: P1 (SIGKILL of the active, automatic failover); P3 (SIGSTOP and SIGCONT of the active, automatic failover, reads linearizable)
+func TestAutomatic(t *testing.T) { runShort(t, "automatic", false) }
+
 // TestPowerAlone holds R1 and R8 on a real ext4.
 // Faults: D2, D21 (power cuts by FS_IOC_SHUTDOWN, all threads stopped, one node on one disk)
 func TestPowerAlone(t *testing.T) { runShort(t, "power-alone", true) }
