@@ -31,7 +31,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		QueueBytes: int(c.Limits.QueueBytes),
 		CacheBytes: int64(c.State.Cache), MemTableBytes: int64(c.State.Memtable),
 		StallLimit: c.Limits.Stall, CommitTimeout: c.Limits.CommitTimeout,
-		ScrubRate: scrubRate(c.Scrub.Rate), ScrubEvery: c.Scrub.Every,
+		DiskReserve: int64(c.Disk.Reserve), ScrubRate: scrubRate(c.Scrub.Rate), ScrubEvery: c.Scrub.Every,
 		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
 		Logger: logger,

@@ -64,6 +64,7 @@ type Config struct {
 	Heartbeat Heartbeat `key:"heartbeat"`
 	Failover  Failover  `key:"failover"`
 	Probe     Probe     `key:"probe"`
+	Disk      Disk      `key:"disk"`
 	Scrub     Scrub     `key:"scrub"`
 	Stop      Stop      `key:"stop"`
 
@@ -228,6 +229,11 @@ type Probe struct {
 	Interval time.Duration `key:"interval" default:"2s" doc:"how often"`
 	Timeout  time.Duration `key:"timeout" default:"1s" doc:"of one question"`
 	Failures int           `key:"failures" default:"3" doc:"failures in a row after which the active hands over (automatic)"`
+}
+
+// Disk is about the disk that data lies on.
+type Disk struct {
+	Reserve Size `key:"reserve" default:"64MiB" zero:"ok" doc:"held back on the disk: writes are refused before it is full, and what is held back lets the node stop cleanly; 0: none"`
 }
 
 // Scrub reads what is on the disk before it is needed.

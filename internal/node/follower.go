@@ -26,6 +26,7 @@ type follower struct {
 	mu struct {
 		sync.Mutex
 		target string             // whom to follow, "" nobody
+		held   bool               // nothing is taken for now
 		cancel context.CancelFunc // of the stream that runs
 		idle   chan struct{}      // closed while no stream runs
 		old    chan struct{}      // idle of the stream that was told to end last
@@ -60,6 +61,21 @@ func (f *follower) follow(node string) {
 	}
 	f.mu.Unlock()
 	f.kick()
+}
+
+// hold ends the stream that runs and lets none begin, until it is lifted.
+func (f *follower) hold(on bool) {
+	f.mu.Lock()
+	changed := f.mu.held != on
+	f.mu.held = on
+	if changed && on && f.mu.cancel != nil {
+		f.mu.cancel()
+		f.mu.old = f.mu.idle
+	}
+	f.mu.Unlock()
+	if changed {
+		f.kick()
+	}
 }
 
 func (f *follower) kick() {
@@ -133,7 +149,7 @@ func (f *follower) run(ctx context.Context) error {
 func (f *follower) once(ctx context.Context) (target string, err error) {
 	f.mu.Lock()
 	target = f.mu.target
-	if target == "" {
+	if target == "" || f.mu.held {
 		f.mu.Unlock()
 		return "", nil
 	}

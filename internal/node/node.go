@@ -197,6 +197,8 @@ func (n *Node) parts() []part {
 		{"sentinel", n.sentinel.Run},
 		{"expiry", g.expire},
 		{"log trimming", g.retention.run},
+		{"scrub", g.scrub.run},
+		{"disk space", (&space{g: g, fs: n.o.FS, reserve: n.o.DiskReserve}).run},
 		{"watchdog", g.watch},
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
 	}
@@ -204,7 +206,7 @@ func (n *Node) parts() []part {
 		parts = append(parts, part{"certificates", n.certificate.run})
 	}
 	if len(n.o.Peers) > 0 {
-		parts = append(parts, part{"scrub", g.scrub.run}, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
+		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
 			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
 	}
 	return parts

@@ -106,9 +106,11 @@ type Options struct {
 	CommitTimeout time.Duration // how long a write waits for its acks before its client is told -UNKNOWN. Default 10 s
 	Trim          time.Duration // interval of log trimming. Default 5 s
 
-	ScrubRate  int64         // bytes/s that the scrub of log and state reads; negative: unlimited. Default 8 MiB/s
-	ScrubEvery time.Duration // between two scrubs. Default 6 h
-	RepairWait time.Duration // how long a node whose log is damaged looks for a peer that can repair it before it refuses to start. Default 30 s
+	// DiskReserve is how many bytes of the disk are held in reserve: writes are refused before the disk is full, and the reserve lets the node stop cleanly. Default 0: none.
+	DiskReserve int64
+	ScrubRate   int64         // bytes/s that the scrub of log and state reads; negative: unlimited. Default 8 MiB/s
+	ScrubEvery  time.Duration // between two scrubs. Default 6 h
+	RepairWait  time.Duration // how long a node whose log is damaged looks for a peer that can repair it before it refuses to start. Default 30 s
 
 	Logger *slog.Logger // default: discard
 

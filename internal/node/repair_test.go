@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,7 @@ func filesOf(t *testing.T, fs vfs.FS, dir, suffix string) (paths []string) {
 			paths = append(paths, fs.PathJoin(dir, n))
 		}
 	}
+	slices.Sort(paths)
 	return paths
 }
 

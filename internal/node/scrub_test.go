@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -18,7 +19,7 @@ func spoil(t *testing.T, fs vfs.FS, path string, off int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.WriteAt([]byte("bit rot"), off)
+	_, err = f.WriteAt(bytes.Repeat([]byte("bit rot "), 90), off) // longer than any padding between frames
 	errorless(t, errors.Join(err, f.Sync(), f.Close()))
 }
 
@@ -90,7 +91,7 @@ func TestCandidateScrubbed(t *testing.T) {
 	c.settled("a")
 	g := c.nodes["b"].group
 	last := g.log.Segments()[len(g.log.Segments())-1]
-	spoil(t, c.disks["b"], last.Path, last.Bytes-50)
+	spoil(t, c.disks["b"], last.Path, last.Bytes-50) // over its end
 	if _, err := c.nodes["b"].promote(admin.PromoteRequest{}); err == nil {
 		t.Fatal("promoted with a damaged log")
 	}

@@ -43,6 +43,9 @@ func (b *sequence) Record(now time.Time, fn func(*kv.Txn) error) error {
 }
 
 func (b *sequence) append(kind wal.Kind, payload []byte) (wal.LSN, error) {
+	if full := b.s.full.Load(); full != nil && kind == wal.KindEffects {
+		return 0, full // nothing of this record is written; what it frees would only be free after it was written
+	}
 	lsn, err := b.s.writer.Load().Append(kind, payload)
 	switch {
 	case errors.Is(err, wal.ErrTooLarge):

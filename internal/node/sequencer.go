@@ -21,7 +21,8 @@ type sequencer struct {
 	limit   int64          // bytes of records that may be in the log and not yet applied
 	wait    time.Duration  // how long a submission waits for room
 	watches server.Watches
-	writer  atomic.Pointer[wal.Writer] // not nil while the gate is open or paused
+	full    atomic.Pointer[server.Error] // why records are refused one by one; nil while there is room on the disk
+	writer  atomic.Pointer[wal.Writer]   // not nil while the gate is open or paused
 
 	mu struct {
 		sync.Mutex
