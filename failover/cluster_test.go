@@ -216,6 +216,7 @@ func TestClusterLife(t *testing.T) {
 }
 
 // H7, R2: promoted on two nodes at once, as often as it takes for the steps to fall in many orders.
+// Faults: H7 (two candidates at once, their steps in many orders)
 func TestClusterPromotedTwiceAtOnce(t *testing.T) {
 	for round := range 40 {
 		synctest.Test(t, func(t *testing.T) {

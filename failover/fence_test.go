@@ -74,6 +74,7 @@ func TestFenceGrant(t *testing.T) {
 }
 
 // H7, R2: many candidates ask for the same epochs at once; each epoch has one holder, and the epoch only rises.
+// Faults: H7 (many candidates at once)
 func TestFenceGrantRace(t *testing.T) {
 	f := newFence(t)
 	var mu sync.Mutex

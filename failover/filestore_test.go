@@ -69,6 +69,7 @@ func newTokenFS(t *testing.T) *vfs.MemFS {
 }
 
 // D11: a damaged token is refused by the name of its file, at every byte.
+// Faults: D11 (every byte of the token changed)
 func TestFileStoreRefusesDamage(t *testing.T) {
 	fs := newTokenFS(t)
 	s, err := memStore(t, fs)
@@ -98,6 +99,7 @@ func TestFileStoreRefusesDamage(t *testing.T) {
 }
 
 // R3, D22: what CompareAndSet returned survives a crash; what it did not return is whole or absent.
+// Faults: D22 (a power cut at each operation)
 func TestFileStoreCrash(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	fs := newTokenFS(t)

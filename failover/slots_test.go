@@ -66,6 +66,7 @@ func TestSlotsRoundTrip(t *testing.T) {
 }
 
 // D11: any damage to one slot is told and repaired without losing a promise; damage to both is refused.
+// Faults: D11 (bytes of one slot, and of both, changed)
 func TestSlotsDamage(t *testing.T) {
 	fs := newGroupFS(t)
 	s, _ := openMem(t, fs)
@@ -102,6 +103,7 @@ func TestSlotsDamage(t *testing.T) {
 }
 
 // H5: a slot of a version that this program does not know is refused, not repaired.
+// Faults: H5 (a slot of a newer version)
 func TestSlotsVersion(t *testing.T) {
 	fs := newGroupFS(t)
 	openMem(t, fs)
@@ -125,6 +127,7 @@ func TestSlotsMissing(t *testing.T) {
 
 // R3, D2, D22: whatever a power cut leaves at any operation of a life, the promise that was answered last, or the
 // one being written, is read, never an older one.
+// Faults: D2, D22 (a power cut at each operation of a life)
 func TestSlotsCrashAtEveryOperation(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	for _, percent := range []int{0, 50, 100} {

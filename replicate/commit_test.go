@@ -62,6 +62,7 @@ func TestCommitRuleWaitsForEpochStart(t *testing.T) {
 }
 
 // H2, R11: what was acked by a standby that lost it does not count again.
+// Faults: H2 (acks of a standby that lost them)
 func TestCommitRuleForget(t *testing.T) {
 	r := NewCommitRule("a", set(1, 1, "b"), 0, 1)
 	r.Durable(10)

@@ -50,6 +50,7 @@ func bubble(t *testing.T, fn func(t *testing.T)) {
 }
 
 // W2, W8: a link that loses both directions, or one, is noticed within 5 s on both sides; an idle one lives on.
+// Faults: W2, W8 (a link that loses one direction, or both)
 func TestHalfOpenIsNoticed(t *testing.T) {
 	if !alone(t) {
 		return

@@ -68,6 +68,7 @@ func newMesh(t testing.TB, o MeshOptions) *Mesh {
 }
 
 // W10, H1, H3: who may not talk is refused, with the same words on both sides.
+// Faults: W10, H1, H3 (prefaces of another cluster, name, incarnation)
 func TestHandshake(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -146,6 +147,7 @@ func tcpPair(t testing.TB) (net.Conn, net.Conn) {
 }
 
 // W12: what is not a preface, or claims to be a long one, is refused without being read.
+// Faults: W12 (junk and long prefaces)
 func TestHandshakeMalformed(t *testing.T) {
 	for _, bytes := range []string{"GET / HTTP/1.1\r\n", prefaceMagic + "\xff\xff", prefaceMagic + "\x02\x00{}", prefaceMagic + "\x01\x00{"} {
 		m := newMesh(t, meshOptions("b", "a"))
@@ -335,6 +337,7 @@ func TestMeshServesHTTP(t *testing.T) {
 }
 
 // W4: sessions come back by themselves; OnPeer tells each change in order.
+// Faults: W4 (sessions cut again and again)
 func TestMeshReconnects(t *testing.T) {
 	n := newTestNet(t)
 	var mu sync.Mutex
@@ -423,6 +426,7 @@ func dialByHand(t testing.TB, n *testNet, to string, incarnation byte) (*Mesh, *
 }
 
 // W9: of two sessions of the same incarnation the newest wins. H1: another incarnation is refused while the first lives.
+// Faults: W9, H1 (second sessions)
 func TestDuplicateSessions(t *testing.T) {
 	n := newTestNet(t)
 	b := n.start("b", "a", "b")
@@ -448,6 +452,7 @@ func TestDuplicateSessions(t *testing.T) {
 }
 
 // W13: a reader that is stuck makes the write deadline close the session.
+// Faults: W13 (a reader that is stuck)
 func TestStuckReaderLosesSession(t *testing.T) {
 	n := newTestNet(t)
 	n.change = func(o *MeshOptions) { o.WindowBytes = 256 << 10 }

@@ -14,6 +14,7 @@ import (
 )
 
 // W14, R1, R7: a stream that is cut again and again resumes by LSN: no gap, no duplicate, commits go on.
+// Faults: W14 (a stream cut at random places)
 func TestStreamSurvivesKilledSessions(t *testing.T) {
 	net, a, b := pair(t, nil)
 	a.activate(1, set(1, 1, "b"))
@@ -91,6 +92,7 @@ func corruptedBytes(t *testing.T, sealed bool) {
 }
 
 // R9, R15, H9: an old active with a suffix of its own rejoins without a person; the suffix is saved aside.
+// Faults: H9 (an old active with a suffix of its own)
 func TestDivergedSuffixIsSavedAndCut(t *testing.T) {
 	_, a, b := pair(t, nil)
 	for _, n := range []*testNode{a, b} {
@@ -215,6 +217,7 @@ func TestServingIsRefused(t *testing.T) {
 }
 
 // R11, H2: a standby that lost records which it acked in this epoch does not count until it has them again.
+// Faults: H2 (a standby comes back with less than it acked, while the active remembers)
 func TestRegressDoesNotCount(t *testing.T) {
 	_, a, b := pair(t, nil)
 	a.activate(1, set(1, 1, "b"))
@@ -276,6 +279,7 @@ func TestSyncSetIsAnnounced(t *testing.T) {
 }
 
 // W9: a second stream of the same standby ends the first.
+// Faults: W9 (a second stream)
 func TestNewestStreamWins(t *testing.T) {
 	_, a, b := pair(t, nil)
 	a.activate(1, set(1, 1, "b"))
@@ -335,6 +339,7 @@ func TestFastForward(t *testing.T) {
 }
 
 // W13: a standby that does not read is given up by the write deadline.
+// Faults: W13 (a standby that does not read)
 func TestStuckStandbyIsGivenUp(t *testing.T) {
 	a := newTestNode(t, "a", func(s *SenderOptions, _ *ReceiverOptions) { s.WriteTimeout = 50 * time.Millisecond })
 	a.activate(1, set(1, 0))

@@ -64,6 +64,7 @@ func TestControlMessagesAreStrict(t *testing.T) {
 }
 
 // W12: lengths are checked before anything is allocated, and memory follows the bytes that really come.
+// Faults: W12 (lengths beyond the limits)
 func TestLengthsAreLimits(t *testing.T) {
 	header := func(t msgType, n uint32) []byte {
 		return binary.LittleEndian.AppendUint32([]byte{byte(t)}, n)
@@ -106,6 +107,7 @@ func TestReaderKeepsMessagesApart(t *testing.T) {
 }
 
 // W7: a message that drips in is given up, even if something comes all the time.
+// Faults: W7 (a byte at a time)
 func TestDrippingMessageIsGivenUp(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()

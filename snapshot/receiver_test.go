@@ -195,6 +195,7 @@ func TestCheck(t *testing.T) {
 
 // TestInstallCrash holds D22: wherever the power fails, the target is absent, or the old snapshot whole, or the new one whole; and the
 // transfer can be resumed.
+// Faults: D22 (a power cut at each operation of an install)
 func TestInstallCrash(t *testing.T) {
 	old := parts{"a": "old", "z": "gone in the new one"}
 	for seed := range uint64(40) {

@@ -48,6 +48,7 @@ func seed(t *testing.T) *rand.Rand {
 
 // TestKillActive holds R1, R2, R5 and R15 with real processes: the active is killed with SIGKILL at random moments under 16 writers with sync 1; no acked
 // write is missing, every promotion is at the next epoch, the old active rejoins by itself, and the copies agree at the end.
+// Faults: P1 (SIGKILL of the active under writes)
 func TestKillActive(t *testing.T) {
 	rnd := seed(t)
 	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1})
@@ -80,6 +81,7 @@ func TestKillActive(t *testing.T) {
 
 // TestStoppedActive holds R2, R3, R9, R13 and R15: an active that stood still while another node was promoted acks nothing of its epoch any more, tells its
 // clients READONLY, rejoins by itself, and keeps the suffix that nobody else had.
+// Faults: P3 (SIGSTOP of the active, another one promoted, SIGCONT)
 func TestStoppedActive(t *testing.T) {
 	// The freeze is longer than the stall limit: waking up must not be taken for a stalled disk (P3).
 	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1, Stall: 800 * time.Millisecond})
@@ -230,6 +232,7 @@ func TestSwitchover(t *testing.T) {
 
 // TestPromoteRefused holds R5: without the old active and with too few members of the sync set a promotion is refused with the reason, and consented
 // to it says what is given up.
+// Faults: H6 (a node that lacks acked records, and one cut off, told to be promoted)
 func TestPromoteRefused(t *testing.T) {
 	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1})
 	a, b := c.Node("a"), c.Node("b")
@@ -261,6 +264,7 @@ func TestPromoteRefused(t *testing.T) {
 }
 
 // TestPromoteTwiceAtOnce holds R2 and H7: two nodes promoted at the same time end with one active in the highest epoch.
+// Faults: H7 (two real nodes promoted at once)
 func TestPromoteTwiceAtOnce(t *testing.T) {
 	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1})
 	c.Node("a").MustPromote()

@@ -312,6 +312,7 @@ func TestStuckSync(t *testing.T) {
 }
 
 // TestOpenFailsWithIO: an I/O error while opening is an error, not a shorter log (D16, D18).
+// Faults: D16, D18 (I/O errors while opening)
 func TestOpenFailsWithIO(t *testing.T) {
 	for _, kind := range []errorfs.OpKind{errorfs.OpFileReadAt, errorfs.OpFileSync, errorfs.OpOpen, errorfs.OpList, errorfs.OpFileStat} {
 		fs := newFaultyFS(syscall.EIO)

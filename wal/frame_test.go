@@ -194,6 +194,7 @@ func TestReadFrame(t *testing.T) {
 }
 
 // TestReadFrameAllocates: a header that promises a gigabyte costs no more memory than the bytes that arrive (W12).
+// Faults: W12 (a header that promises a gigabyte)
 func TestReadFrameAllocates(t *testing.T) {
 	h := Header{Codec: CodecNone, Stored: MaxFrameBytes, Raw: MaxFrameBytes, Count: 1, Epoch: 1, First: 1, Time: time.Unix(0, 0)}
 	b := make([]byte, HeaderSize+5000)

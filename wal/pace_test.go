@@ -226,6 +226,7 @@ func TestPaceOrder(t *testing.T) {
 
 // TestBusyPreparation: a disk that hangs while the next segment is prepared shows in Busy like one that hangs in a write (D17), and the Writer ends once the log
 // was failed for it (R12).
+// Faults: D17 (a hanging preparation)
 func TestBusyPreparation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stuck atomic.Bool

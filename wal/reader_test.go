@@ -260,6 +260,7 @@ func TestReaderWaits(t *testing.T) {
 }
 
 // TestReaderSeesDamage: damage on disk under a running log is an error, not a wrong frame (D25).
+// Faults: D25 (bytes changed under an open log)
 func TestReaderSeesDamage(t *testing.T) {
 	fs := vfs.NewMem()
 	o := testOptions(fs)

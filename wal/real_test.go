@@ -51,6 +51,7 @@ func TestRealFiles(t *testing.T) {
 }
 
 // TestTailOfAnotherVersion: a sound frame of a newer format at the end is no torn tail (H5).
+// Faults: H5 (a frame of a newer version)
 func TestTailOfAnotherVersion(t *testing.T) {
 	fs, o, frames, end := small(t)
 	path := o.Dir + "/" + segmentName(1)

@@ -21,6 +21,8 @@ import (
 //	shorten segment=S bytes=N | remove segment=S | swap a=S b=S | foreign segment=S | file name=NAME
 //	open [known=LSN]                 what recovery says
 //	settle                           Log.SettleDoubt
+//
+// Faults: D12, D13, D14, D15, D19, D20, D24 (transcripts of damage)
 func TestRecover(t *testing.T) {
 	datadriven.Walk(t, "testdata/recover", func(t *testing.T, path string) {
 		p := &player{t: t}

@@ -9,6 +9,7 @@ import (
 
 // TestSalvage: a log with damage in the middle is cut there, its files saved, and completed by a peer: same LSNs, same hashes
 // (R8, R9; D8).
+// Faults: D8 (a bit flipped in the middle)
 func TestSalvage(t *testing.T) {
 	mem := vfs.NewMem()
 	o := testOptions(mem)

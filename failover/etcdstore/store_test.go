@@ -106,6 +106,7 @@ func TestConformance(t *testing.T) {
 }
 
 // W15: while etcd is down nothing is decided, and nothing is said to be; when it is back the token is what it was, and a watch goes on.
+// Faults: W15 (etcd stopped and started)
 func TestEtcdKilled(t *testing.T) {
 	s := startEtcd(t)
 	st := s.open("/token")

@@ -108,6 +108,7 @@ func (l lived) promised(n int) int {
 }
 
 // R3, D1, D2, D21, D22 for the token log: whatever power cut, the journal opens and holds what was promised, or that and the one change under way.
+// Faults: D1, D2, D21, D22 (power cuts of the token log)
 func TestJournalCrash(t *testing.T) {
 	l := live(t)
 	first := len(l.after) // crash points before the first promise end with any new journal
@@ -225,6 +226,7 @@ func liveOn(t *testing.T, fs vfs.FS) (done, told int, err error) {
 }
 
 // D11: a bit that rots in one of the two files loses no promise; rot in both is refused and named, never guessed.
+// Faults: D11 (bits of the token log changed)
 func TestJournalRot(t *testing.T) {
 	l := live(t)
 	want := l.after[len(l.after)-1].text

@@ -45,6 +45,7 @@ func TestLeaderKilled(t *testing.T) {
 }
 
 // W1: a leader that is cut off neither answers nor decides; the others go on, and it learns from them afterwards.
+// Faults: W1 (the leader of the token log cut off)
 func TestPartition(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
 	c.start("a", "b", "c")

@@ -135,6 +135,7 @@ func TestEnvironmentOnly(t *testing.T) {
 }
 
 // Each transcript is a file and everything that is wrong with it.
+// Faults: H4 (unknown keys and bad values)
 func TestRefused(t *testing.T) {
 	datadriven.RunTest(t, "testdata/refused.txt", func(t *testing.T, d *datadriven.TestData) string {
 		path := write(t, d.Input)

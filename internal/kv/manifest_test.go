@@ -14,6 +14,7 @@ import (
 
 // TestManifestFlip holds N3 and D10 for Pebble's MANIFEST: a flipped bit may cost files, but never leaves a state that was not the
 // state at its applied position; the log, or a gap in it, tells the rest.
+// Faults: D10 (bits of the MANIFEST flipped)
 func TestManifestFlip(t *testing.T) {
 	base := vfs.NewMem()
 	s := openTest(t, Options{FS: base})

@@ -97,6 +97,7 @@ func TestFirstStartCrash(t *testing.T) {
 }
 
 // A standby whose power fails at any moment of its re-seeding opens again, and one of them is followed to the end (R11, R15; FAULTS D22).
+// Faults: D22 (a power cut at any moment of a re-seeding)
 func TestInstallCrash(t *testing.T) {
 	t.Parallel()
 	disk := newCuts()

@@ -49,6 +49,7 @@ func (f *fault) lift() {
 }
 
 // A disk that hangs or is full ends Run with the reason, within a bound, and what was acked is there when the node is started again (R1, R10, R12; FAULTS D5, D16, D17).
+// Faults: D5, D16, D17 (a disk that hangs or is full)
 func TestDiskFault(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 )
 
 // A data directory is opened by the node and the cluster that it belongs to, once, and nobody else changes it (FAULTS H3).
+// Faults: H3, H10 (a directory of another node, opened twice)
 func TestForeignDirectory(t *testing.T) {
 	t.Parallel()
 	fs := vfs.NewMem()

@@ -17,6 +17,7 @@ import (
 )
 
 // Two nodes promoted at once: whoever wins, exactly one is active at the end, the others follow it, and nothing that was acked is gone (R1, R2; FAULTS H7).
+// Faults: H7 (two nodes promoted at once)
 func TestPromotedTwice(t *testing.T) {
 	t.Parallel()
 	c := three(t, nil)

@@ -59,6 +59,7 @@ func TestRaftToken(t *testing.T) {
 
 // W3, W15: without a majority of the token log nobody is promoted and no smaller sync set is recorded; what is active goes on as far as its
 // standbys ack.
+// Faults: W3, W15 (the token log without a majority)
 func TestRaftTokenLost(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2, func(_ string, o *Options) {

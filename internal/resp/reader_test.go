@@ -54,6 +54,7 @@ func TestReaderCommands(t *testing.T) {
 	}
 }
 
+// Faults: R1 (malformed requests)
 func TestReaderErrors(t *testing.T) {
 	long := strings.Repeat("x", 64<<10+1)
 	for _, c := range []struct{ in, want string }{
@@ -123,6 +124,7 @@ func TestReaderRequestLimit(t *testing.T) {
 	}
 }
 
+// Faults: R2 (giant lengths before few bytes)
 func TestReaderHoldsNoMoreThanWasReceived(t *testing.T) { // FAULTS R2
 	r := authenticated()
 	if _, err := read(r, "*1048576\r\n$536870912\r\n"); err != nil {

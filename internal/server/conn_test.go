@@ -25,6 +25,7 @@ func addCommand(s *Server, c *command) {
 
 // TestPanicClosesOneSession (P8): wherever a command panics, its record is aborted, the sequencer stays usable, and only
 // that connection ends.
+// Faults: P8 (a panic in a command)
 func TestPanicClosesOneSession(t *testing.T) {
 	panics := make(chan any, 3)
 	s, path := startServer(t, Options{Backend: newFake(t), OnPanic: func(v any) { panics <- v }})
@@ -62,6 +63,7 @@ func TestPanicClosesOneSession(t *testing.T) {
 	}
 }
 
+// Faults: R5 (more connections than may be)
 func TestMaxClients(t *testing.T) { // FAULTS R5
 	s, path := startServer(t, Options{Backend: newFake(t), MaxClients: 2})
 	a, b := dial(t, path), dial(t, path)
@@ -92,6 +94,7 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
+// Faults: R3 (half a request)
 func TestPartialRequestTimeout(t *testing.T) { // FAULTS R3
 	s, path := startServer(t, Options{Backend: newFake(t), PartialTimeout: 200 * time.Millisecond})
 	p := dial(t, path)
@@ -118,6 +121,7 @@ func TestPartialRequestTimeout(t *testing.T) { // FAULTS R3
 	}
 }
 
+// Faults: R4 (replies that are not read)
 func TestOutputLimit(t *testing.T) { // FAULTS R4
 	_, path := startServer(t, Options{Backend: newFake(t), MaxOutputBytes: 100 << 10})
 	p := dial(t, path)
@@ -131,6 +135,7 @@ func TestOutputLimit(t *testing.T) { // FAULTS R4
 	}
 }
 
+// Faults: R4 (a client that does not read)
 func TestClientThatDoesNotRead(t *testing.T) { // FAULTS R4
 	s, path := startServer(t, Options{Backend: newFake(t), WriteTimeout: 50 * time.Millisecond})
 	p := dial(t, path)
@@ -141,6 +146,7 @@ func TestClientThatDoesNotRead(t *testing.T) { // FAULTS R4
 	eventually(t, "the connection is closed", func() bool { return s.Stats().WriteTimeouts == 1 && s.Stats().Clients == 0 })
 }
 
+// Faults: R1 (malformed requests)
 func TestProtocolErrorEndsConnection(t *testing.T) { // FAULTS R1
 	s, path := startServer(t, Options{Backend: newFake(t)})
 	p := dial(t, path)

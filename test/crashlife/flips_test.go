@@ -78,6 +78,7 @@ func verify(d *faultfs.Disk) error {
 
 // TestBitRot inverts bits in every file of a closed directory: each is found, or changes nothing that anybody reads (FAULTS D8 to D12). A node never starts with
 // less than was acked, and never answers with a value that nobody wrote.
+// Faults: D8, D9, D10, D11, D12 (bits flipped in every file of a closed directory)
 func TestBitRot(t *testing.T) {
 	s := record(t)
 	now := s.disk.Clock().Now()

@@ -209,6 +209,7 @@ func (x *tallies) add(what, way string) {
 }
 
 // TestPair cuts the power of both nodes at the operations of their life (R1, R3, R5, R8, R9, R11, R15; FAULTS P1, P2, D2, D21, D22, H9).
+// Faults: P1, P2, D2, D21, D22, H9 (power cuts of two nodes)
 func TestPair(t *testing.T) {
 	clock := &faultfs.Clock{}
 	p := newPair(newModel(clock.Now), map[string]*faultfs.Disk{"a": faultfs.NewDiskOn(clock), "b": faultfs.NewDiskOn(clock)})

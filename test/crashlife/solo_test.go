@@ -161,6 +161,7 @@ func (s *solo) recoveredOn(n int, fs vfs.FS) error {
 type lieError struct{ error }
 
 // TestSolo cuts the power at the operations of a node's life (R1, R3, R8, R11; FAULTS P1, P2, D1, D2, D21, D22).
+// Faults: P1, P2, D1, D2, D21, D22 (power cuts of a whole node)
 func TestSolo(t *testing.T) {
 	s := record(t)
 	ops := s.disk.Trace()

@@ -103,6 +103,7 @@ func (s *solo) again(when string, x trouble, now int, disk *faultfs.Disk) {
 }
 
 // TestDirSyncAtStart fails each sync of the state's directory while a node starts on it: the node is refused or ends, with the reason (D7, D18, R10).
+// Faults: D7, D18 (each sync of the state's directory fails)
 func TestDirSyncAtStart(t *testing.T) {
 	s := newSolo(t)
 	s.start()
@@ -130,6 +131,7 @@ func TestDirSyncAtStart(t *testing.T) {
 }
 
 // TestFull fills the disk: the node stops taking writes, ends, and has all that it acked when there is room again (D5, D6).
+// Faults: D5, D6 (a disk of limited size)
 func TestFull(t *testing.T) {
 	for _, room := range []int64{0, 1 << 10, 20 << 10, 60 << 10} {
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
@@ -159,6 +161,7 @@ func TestFull(t *testing.T) {
 }
 
 // TestStale gives old blocks to a node that starts: it notices, or it is none the worse (D15).
+// Faults: D15 (old blocks given to a reader)
 func TestStale(t *testing.T) {
 	s := newSolo(t)
 	s.start()

@@ -99,7 +99,7 @@ func annotations(doc string) []string {
 	return out
 }
 
-var group = regexp.MustCompile(`^\s*([A-Z][0-9]+(?:\s*,\s*[A-Z][0-9]+)*)\s*(?:\(((?:[^()]|\([^()]*\))*)\))?\s*\.?\s*(?:;|$)`)
+var group = regexp.MustCompile(`^\s*([A-Z][0-9]+(?:\s*,\s*[A-Z][0-9]+)*)\s*(?:\(((?:[^()]|\([^()]*\))*)\))?\s*\.?\s*(?:[;,]|$)`)
 
 // parse reads "D8, D9 (how); D3 (how)".
 func parse(text string) ([]claim, error) {
