@@ -140,6 +140,9 @@ func (c *repldCluster) healthy() error {
 	if err != nil {
 		return err
 	}
+	if active.Sync.K < 1 {
+		return fmt.Errorf("the sync set has not grown back: %s", active.Sync) // losing the active now could lose writes, so nobody would follow it (R5)
+	}
 	following := 0
 	for _, s := range active.Standbys {
 		if s.InSync && s.State == "stream" {
