@@ -13,6 +13,9 @@ import (
 
 var names = [machineCount]string{"a", "b", "c"}
 
+// settle is between rounds: the token log moves its leadership off a new active only after a while, and a second failure before that costs an election.
+const settle = 3 * time.Second
+
 // repldCluster is three repld processes; with witness the third holds no data.
 type repldCluster struct {
 	m       *machines
@@ -21,10 +24,10 @@ type repldCluster struct {
 
 func systems(o options) []system {
 	ours := []string{"kill9", "host", "pause", "switchover"}
-	all := []system{{name: "repld, three data nodes, token " + o.token, ours: true, modes: ours, rounds: o.rounds,
+	all := []system{{name: "repld, three data nodes, token " + o.token, ours: true, modes: ours, rounds: o.rounds, pause: settle,
 		make: func(o options, m *machines) (cluster, error) { return startRepld(o, m, false) }}}
 	if o.token == "raft" {
-		all = append(all, system{name: "repld, two data nodes and a witness", ours: true, modes: ours, rounds: o.rounds,
+		all = append(all, system{name: "repld, two data nodes and a witness", ours: true, modes: ours, rounds: o.rounds, pause: settle,
 			make: func(o options, m *machines) (cluster, error) { return startRepld(o, m, true) }})
 	}
 	if !o.others {
