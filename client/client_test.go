@@ -156,7 +156,7 @@ func newClient(t *testing.T, o Options) *Client {
 // TestStaleActiveIsRefused: of two nodes that both say that they are the active only the one with the higher epoch is written to, and once that epoch was seen
 // the other one never again, also when nobody else is left.
 //
-// Faults: P3 (as its clients see it), W1
+// Faults: P3, W1 (as its clients see it)
 func TestStaleActiveIsRefused(t *testing.T) {
 	stale, fresh := startFake(t, "active", 1, fine), startFake(t, "active", 2, fine)
 	c := newClient(t, Options{Addrs: []string{stale.addr, fresh.addr}, Timeout: 20 * time.Second})
