@@ -205,6 +205,9 @@ func (n *Node) parts() []part {
 	if n.o.TLS != nil {
 		parts = append(parts, part{"certificates", n.certificate.run})
 	}
+	if len(n.o.Peers) == 0 {
+		parts = append(parts, part{"serving alone", g.serveAlone})
+	}
 	if len(n.o.Peers) > 0 {
 		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
 			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
@@ -235,7 +238,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}()
 		all = append(all, r)
 	}
-	n.group.begin(ctx)
+	n.group.begin()
 	close(n.ready)
 	select {
 	case <-ctx.Done():
@@ -316,19 +319,35 @@ func (n *Node) close(errs []error) error {
 // Close closes a node that was opened but not run.
 func (n *Node) Close() error { return n.close(nil) }
 
-// begin takes the role that the epoch file says: a node starts as a standby of the holder it knows. A node without peers has nobody to ask and takes
-// over at once.
-func (g *group) begin(ctx context.Context) {
-	g.follower.follow(g.holder())
+// begin takes the role that the epoch file says: a node starts as a standby of the holder it knows. A node without peers has nobody to follow: see serveAlone.
+func (g *group) begin() {
 	if len(g.o.Peers) > 0 {
-		return
+		g.follower.follow(g.holder())
 	}
-	go func() {
-		if _, err := g.runner.Promote(ctx, failover.PromoteOptions{Reason: "single node", Bootstrap: true}, func(string) {}); err != nil && ctx.Err() == nil {
-			g.logger.Error("single node not promoted", "error", err)
-			g.alarms.raise("not-promoted", fmt.Sprintf("this node has no peers and could not take over: %v", err))
+}
+
+// serveAlone promotes a node without peers, at once. A token store that does not answer now may do so later: nobody else would try again (R12).
+func (g *group) serveAlone(ctx context.Context) error {
+	const alarm = "not-promoted"
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
+	for said := false; ctx.Err() == nil; {
+		_, err := g.runner.Promote(ctx, failover.PromoteOptions{Reason: "single node", Bootstrap: true}, func(string) {})
+		if err == nil {
+			g.alarms.clear(alarm)
+			return nil
 		}
-	}()
+		if !said && ctx.Err() == nil {
+			g.logger.Error("single node not promoted, trying again", "error", err)
+			said = true
+		}
+		g.alarms.raise(alarm, fmt.Sprintf("this node has no peers and could not take over: %v", err))
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
 }
 
 // watch steps down when the log's present write or sync has been running for longer than StallLimit (FAULTS D16, D17): nothing that it completes later
