@@ -3,10 +3,12 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -X main.version=$(VERSION)
 FUZZTIME ?= 30s
+SEEDS    ?= 2000
 BENCH    ?=
+MUTANTS  ?=
 export GOFLAGS := -trimpath -buildvcs=false
 
-.PHONY: help build demo torture test race lint fuzz bench bench-failover faults-report clean
+.PHONY: help build demo torture test race sim mutants lint fuzz bench bench-failover faults-report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,6 +33,16 @@ test: ## all tests (the comparison with redis-server is skipped where there is n
 
 race: ## all tests with the race detector, the long ones shortened
 	go test -race -short -timeout 15m ./...
+
+sim: ## SEEDS (2000) lives of whole clusters in simulated time, in two processes
+	@mkdir -p bin && go test -c -o bin/sim.test ./test/sim
+	@cd test/sim && half=$$(( ($(SEEDS) + 1) / 2 )); \
+	  REPLD_SEEDS=$$half $(CURDIR)/bin/sim.test -test.run 'TestSeeds$$' -test.v -test.timeout 3h & first=$$!; \
+	  REPLD_SEEDS=$$half REPLD_FROM=$$((half + 1)) $(CURDIR)/bin/sim.test -test.run 'TestSeeds$$' -test.v -test.timeout 3h; second=$$?; \
+	  wait $$first && exit $$second
+
+mutants: ## plant the deliberate mistakes of test/mutants and say who caught each (MUTANTS='-run commit' for some)
+	go run ./tools/mutants $(MUTANTS)
 
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi

@@ -20,7 +20,8 @@ type applier struct {
 	state   *state
 	limit   func() wal.LSN // committed, as far as this node knows
 	delay   time.Duration
-	applied func(wal.Position) // after each step, on this goroutine
+	applies func(wal.Position, []*wal.Frame) // before each step, on this goroutine
+	applied func(wal.Position)               // after each step
 
 	step   sync.Mutex    // held from the look at limit to the end of the step
 	rush   atomic.Bool   // ignore the delay
@@ -215,6 +216,7 @@ func (a *applier) apply(frames []*wal.Frame) error {
 	}
 	began, from := time.Now(), st.Applied().LSN
 	failpoint.Hit(failpoint.BeforeApply)
+	a.applies(st.Applied(), frames)
 	err = st.Apply(frames)
 	at := st.Applied()
 	a.measured(uint64(at.LSN-from), time.Since(began))

@@ -11,35 +11,37 @@ import (
 // commit knows how far the log is committed. On the active the commit rule decides (durable here and acked by k of V, in this
 // epoch); on a standby the active's word does.
 type commit struct {
-	kick func() // wakes the applier
+	kick func()                   // wakes the applier
+	told func(wal.Epoch, wal.LSN) // the rule says that so much is committed; the lock is held and nobody knows yet
 
 	committed atomic.Uint64
 
 	mu struct {
 		sync.Mutex
-		rule *replicate.CommitRule // nil unless active or about to be
+		rule  *replicate.CommitRule // nil unless active or about to be
+		epoch wal.Epoch             // of the rule
 		// changed is closed and forgotten whenever committed, the acks or the rule changed; made by wait, for rare waiters
 		// (WAIT, promotion, drain).
 		changed chan struct{}
 	}
 }
 
-func newCommit(kick func()) *commit {
-	return &commit{kick: kick}
+func newCommit(kick func(), told func(wal.Epoch, wal.LSN)) *commit {
+	return &commit{kick: kick, told: told}
 }
 
 // lsn returns the highest LSN known to be committed.
 func (c *commit) lsn() wal.LSN { return wal.LSN(c.committed.Load()) }
 
-// start makes rule decide from now on, if the epoch is still ours: epochRose persists a higher one before it calls stop, so asking under the lock leaves no
+// start makes rule decide from now on, if its epoch is still ours: epochRose persists a higher one before it calls stop, so asking under the lock leaves no
 // gap between the two.
-func (c *commit) start(rule *replicate.CommitRule, ours func() bool) bool {
+func (c *commit) start(rule *replicate.CommitRule, epoch wal.Epoch, ours func() bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !ours() {
 		return false
 	}
-	c.mu.rule = rule
+	c.mu.rule, c.mu.epoch = rule, epoch
 	c.advanceLocked(rule.Committed())
 	return true
 }
@@ -112,6 +114,9 @@ func (c *commit) wait() <-chan struct{} {
 
 func (c *commit) advanceLocked(lsn wal.LSN) {
 	if uint64(lsn) > c.committed.Load() {
+		if c.mu.rule != nil {
+			c.told(c.mu.epoch, lsn)
+		}
 		c.committed.Store(uint64(lsn))
 		c.broadcastLocked()
 		c.kick()

@@ -122,7 +122,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	rule := replicate.NewCommitRule(g.o.Name, start.Sync, g.commit.lsn(), end.LSN+1)
 	rule.Durable(g.log.Durable().LSN)
 	ours := func() bool { return g.fence.Epoch() == start.Epoch && g.holder() == g.o.Name }
-	if !g.commit.start(rule, ours) {
+	if !g.commit.start(rule, start.Epoch, ours) {
 		return 0, fmt.Errorf("epoch %d: %w: epoch %d is held by %s", start.Epoch, failover.ErrFenced, g.fence.Epoch(), g.holder())
 	}
 	if end == (wal.Position{}) {

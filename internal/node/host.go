@@ -148,6 +148,7 @@ func (h host) OpenClients(epoch wal.Epoch) {
 	}
 	h.seq.start(w, overlay, h.log.End().LSN)
 	h.opened.Store(uint64(epoch))
+	h.o.Observer.Opened(epoch, h.log)
 	h.open.Store(true)
 	h.seq.open()
 	h.roster.bump()

@@ -43,12 +43,12 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	if err := g.openState(id); err != nil {
 		return nil, err
 	}
-	g.commit = newCommit(g.committedMoved)
+	g.commit = newCommit(g.committedMoved, func(e wal.Epoch, lsn wal.LSN) { o.Observer.Committed(e, g.log, lsn) })
 	g.commit.reset(g.knownCommitted())
 	g.seq = newSequencer(func() wal.LSN { return g.state.applied().LSN }, int64(o.QueueBytes), o.CommitTimeout, server.ReadOnly(g.fence.Epoch(), g.holder()))
 	delay := o.ApplyDelay
 	g.applier = newApplier(g.log, g.state, delay)
-	g.applier.limit, g.applier.applied = g.commit.lsn, g.advanced
+	g.applier.limit, g.applier.applied, g.applier.applies = g.commit.lsn, g.advanced, o.Observer.Applied
 	if err := g.openHold(); err != nil {
 		return nil, err
 	}

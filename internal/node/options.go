@@ -112,7 +112,8 @@ type Options struct {
 	ScrubEvery  time.Duration // between two scrubs. Default 6 h
 	RepairWait  time.Duration // how long a node whose log is damaged looks for a peer that can repair it before it refuses to start. Default 30 s
 
-	Logger *slog.Logger // default: discard
+	Logger   *slog.Logger // default: discard
+	Observer Observer     // for tests; default: none
 
 	repairMesh func() (*replicate.Mesh, error) // of a node that is not open yet
 }
@@ -145,6 +146,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = noObserver{}
 	}
 	if o.Sync.Members == nil {
 		for _, p := range o.Peers {
