@@ -96,6 +96,9 @@ func statusTable(w io.Writer, st admin.ClusterStatus) {
 	if st.AtRisk.Statement != "" {
 		fmt.Fprintf(w, "if the active died now: %s\n", st.AtRisk.Statement)
 	}
+	if who := st.AtRisk.Promotable; len(who) > 0 {
+		fmt.Fprintf(w, "may be promoted without loss: %s\n", strings.Join(who, ", "))
+	}
 	for _, text := range alarms(st) {
 		fmt.Fprintf(w, "ALARM %s\n", text)
 	}

@@ -43,6 +43,10 @@ type ClusterStatus struct {
 
 // AtRisk says what would be lost if the active died now, with its disk.
 type AtRisk struct {
+	// Promotable are the nodes whom the promotion rule (R5) accepts without consent to loss while the active, or the last one, stays away. Asked of all nodes
+	// and of the token at the time of the status; absent when only the node itself was asked.
+	Promotable []string `json:"promotable,omitempty"`
+
 	Lossless  []string `json:"lossless"`  // standbys to whom a promotion would lose no acked write
 	Records   uint64   `json:"records"`   // acked records that the best standby lacks
 	Statement string   `json:"statement"` // one sentence for a person

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -51,8 +52,10 @@ func (c *Config) checkEtcd(p *problems) {
 		case strings.HasPrefix(u, "https://"):
 			secure = true
 		case strings.HasPrefix(u, "http://"):
-			if !c.Insecure {
-				c.wrong(p, "token.etcd.endpoints", "%s is in plain text: write https://, or `insecure: true` if the network is trusted", u)
+			if host := strings.TrimPrefix(u, "http://"); !loopback(host) && e.User != "" {
+				c.wrong(p, "token.etcd.endpoints", "%s is in plain text, and the password would be, too: write https://", u)
+			} else if !loopback(host) {
+				c.Warnings = append(c.Warnings, fmt.Sprintf("token.etcd.endpoints: %s is in plain text: whoever reaches it can give the token away", u))
 			}
 		default:
 			c.wrong(p, "token.etcd.endpoints", "%q begins with neither http:// nor https://", u)

@@ -58,7 +58,7 @@ func Load(o LoadOptions) (*Config, error) {
 	}
 	c.complete()
 	c.check(p)
-	c.Warnings = unknownEnv(all)
+	c.Warnings = append(unknownEnv(all), c.Warnings...)
 	if err := p.err(); err != nil {
 		return nil, err
 	}

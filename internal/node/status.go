@@ -105,7 +105,11 @@ func (g *group) standbyRows(s admin.NodeStatus) []admin.Standby {
 
 // clusterStatus asks all nodes and adds up what they say.
 func (g *group) clusterStatus(ctx context.Context, local bool) admin.ClusterStatus {
-	return gatherStatus(ctx, g.o, g.nodeStatus(), g.peers, local)
+	c := gatherStatus(ctx, g.o, g.nodeStatus(), g.peers, local)
+	if !local {
+		addPromotable(ctx, &c, g.token, host{g}.Survey)
+	}
+	return c
 }
 
 // gatherStatus adds the rows of all other nodes to own, unless only that is asked for.

@@ -290,7 +290,20 @@ func (w *Witness) status() admin.NodeStatus {
 
 // Status describes the cluster as the witness sees it; with local only itself.
 func (w *Witness) Status(ctx context.Context, local bool) admin.ClusterStatus {
-	return gatherStatus(ctx, &w.o, w.status(), w.peers, local)
+	c := gatherStatus(ctx, &w.o, w.status(), w.peers, local)
+	token := w.o.Token
+	if w.raft != nil {
+		token = w.raft
+	}
+	if !local {
+		addPromotable(ctx, &c, token, func(ctx context.Context) []failover.Answer {
+			return w.peers.survey(ctx, false, w.voter.suspected, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+				err = w.peers.call(ctx, peer, peerSurvey, nil, &a)
+				return a, err
+			})
+		})
+	}
+	return c
 }
 
 func (w *Witness) peerHandler() http.Handler {

@@ -23,6 +23,8 @@ type Spec struct {
 	Nodes        []NodeSpec
 	K            int           // sync k of every node
 	Automatic    bool          // failover.mode automatic, with a token store that the nodes share
+	Token        string        // section token in YAML's flow style, like {store: raft}; default: as Automatic says. Only for processes
+	Shrink       time.Duration // sync.policy shrink after so long, 0 = block; needs a token store that the nodes share. Only for processes
 	Failover     string        // more settings of the section failover, as YAML lines with two spaces before them; only for processes
 	StandbyReads bool          // standbys serve reads
 	Sentinel     bool          // clients reach each node over TCP too, and each node serves the Sentinel API for the group "test"
@@ -38,7 +40,12 @@ type Spec struct {
 type NodeSpec struct {
 	Name  string
 	Delay time.Duration // lagged by so much, 0 = hot
+	// Witness: it holds no data; only for processes. MustPromote and the like are not for it.
+	Witness bool
 }
+
+// Witness declares a node without data.
+func Witness(name string) NodeSpec { return NodeSpec{Name: name, Witness: true} }
 
 // Hot declares hot nodes with these names.
 func Hot(names ...string) []NodeSpec {

@@ -108,17 +108,35 @@ func (n *Node) config() string {
 		}
 		line("peers:")
 		for _, o := range n.c.Nodes() {
-			line("  - {name: %s, addr: %q}", o.Name, o.Addr)
+			role := "data"
+			if o.spec.Witness {
+				role = "witness"
+			}
+			line("  - {name: %s, addr: %q, role: %s}", o.Name, o.Addr, role)
 		}
-		line("sync: {k: %d}", s.K)
+		if s.Shrink > 0 {
+			line("sync: {k: %d, policy: shrink, shrink_after: %s}", s.K, s.Shrink)
+		} else {
+			line("sync: {k: %d}", s.K)
+		}
+	}
+	switch {
+	case s.Token != "":
+		line("token: %s", s.Token)
+	case s.Automatic:
+		line("token: {path: %s, shared: true}", n.c.tokenDir())
 	}
 	if s.Automatic {
-		line("token: {path: %s, shared: true}", n.c.tokenDir())
 		line("failover:\n  mode: automatic\n%s", s.Failover)
 	}
 	if n.spec.Delay > 0 {
 		line("mode: lagged")
 		line("apply_delay: %s", n.spec.Delay)
+	}
+	if n.spec.Witness {
+		line("role: witness")
+		line("admin: {socket: %s}", n.admin)
+		return b.String()
 	}
 	line("client:")
 	line("  socket: %s", n.Socket)
