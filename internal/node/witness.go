@@ -297,7 +297,7 @@ func (w *Witness) Status(ctx context.Context, local bool) admin.ClusterStatus {
 	}
 	if !local {
 		addPromotable(ctx, &c, token, func(ctx context.Context) []failover.Answer {
-			return w.peers.survey(ctx, false, w.voter.suspected, func(ctx context.Context, peer string) (a failover.Answer, err error) {
+			return w.peers.survey(ctx, false, surveyTerms{}, func(ctx context.Context, peer string) (a failover.Answer, err error) {
 				err = w.peers.call(ctx, peer, peerSurvey, nil, &a)
 				return a, err
 			})
