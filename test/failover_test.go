@@ -232,7 +232,7 @@ func TestSwitchover(t *testing.T) {
 
 // TestPromoteRefused holds R5: without the old active and with too few members of the sync set a promotion is refused with the reason, and consented
 // to it says what is given up.
-// Faults: H6 (a node that lacks acked records, and one cut off, told to be promoted)
+// Faults: H6 (the active and one of two members killed, the other one told to be promoted)
 func TestPromoteRefused(t *testing.T) {
 	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1})
 	a, b := c.Node("a"), c.Node("b")

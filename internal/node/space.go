@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -40,11 +41,15 @@ func (s *space) run(ctx context.Context) error {
 	}
 	t := time.NewTicker(spaceEvery)
 	defer t.Stop()
+	said := "" // not ten times a second
 	for first := true; ; first = false {
-		if err := s.look(first); errors.Is(err, vfs.ErrUnsupported) {
+		err := s.look(first)
+		if errors.Is(err, vfs.ErrUnsupported) {
 			return nil
-		} else if err != nil {
-			s.g.logger.Warn("free space of the disk not known", "error", err)
+		}
+		if err != nil && err.Error() != said {
+			said = err.Error()
+			s.g.logger.Warn("space of the disk not looked after", "error", err)
 		}
 		select {
 		case <-t.C:
@@ -114,5 +119,10 @@ func (s *space) take() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Preallocate(0, s.reserve), f.Sync(), f.Close())
+	err = f.Preallocate(0, s.reserve)
+	if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS) {
+		s.g.logger.Warn("this file system cannot allocate a reserve: writes are refused before the disk is full, but nothing is held back for a clean stop", "error", err)
+		err = nil
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }
