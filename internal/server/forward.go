@@ -114,30 +114,13 @@ func (s *Session) runRemote(ctx context.Context) {
 
 // runLocal executes a command of which the active need not know: it concerns the connection, queues for EXEC, or ends a transaction.
 func (s *Session) runLocal(e *entry) {
-	open := s.tx.open
-	if e.cmd != nil && e.cmd.name == "exec" && open && !s.tx.dirty && s.reject(e) == "" {
+	if e.cmd != nil && e.cmd.name == "exec" && s.tx.open && !s.tx.dirty && s.reject(e) == "" {
 		// Keys are watched on a node that is not the active any more, this one or another: EXEC answers as if one had changed.
 		s.answer(e, nil, func() { s.out.NullArray() })
 		s.tx.discard(s)
-		s.dropWatch()
 		return
 	}
 	s.run(e)
-	if e.cmd == nil || s.reject(e) != "" {
-		return
-	}
-	switch e.cmd.name {
-	case "unwatch":
-		if !open {
-			s.dropWatch()
-		}
-	case "discard", "exec":
-		if open {
-			s.dropWatch()
-		}
-	case "reset":
-		s.dropWatch()
-	}
 }
 
 // handBack leaves the rest of the batch to be executed here.
@@ -203,7 +186,6 @@ func (s *Session) lostWatch(end int) bool {
 	if !s.fwd.lost || s.batch[s.next].cmd.name != "exec" {
 		return false
 	}
-	s.fwd.lost = false
 	s.answer(&s.batch[s.next], nil, func() { s.out.NullArray() })
 	s.tx.discard(s)
 	s.next++
@@ -294,8 +276,8 @@ func (s *Session) exchange(ctx context.Context, l *link, end int) (refusal *Erro
 		s.answer(e, reply, nil)
 		switch {
 		case e.cmd.name == "exec":
+			s.fwd.link, s.fwd.watches = nil, false // the active has forgotten the keys: the link is as any other
 			s.tx.discard(s)
-			s.fwd.watches = false
 		case e.cmd.has(fSequence) && len(reply) > 0 && reply[0] == '+':
 			s.fwd.watches = true
 		}

@@ -138,7 +138,7 @@ func (s *Session) dropLink() {
 	}
 }
 
-// dropWatch is dropLink when nobody asks for the keys any more.
+// dropWatch forgets what is watched on the active, or was when it ended: UNWATCH, DISCARD, the end of EXEC.
 func (s *Session) dropWatch() {
 	s.dropLink()
 	s.fwd.lost = false

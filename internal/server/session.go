@@ -340,5 +340,4 @@ func (s *Session) Close() {
 		s.view = nil
 	}
 	s.tx.discard(s)
-	s.dropLink()
 }

@@ -58,7 +58,7 @@ func (s *Session) unwatch() {
 		s.srv.opts.Backend.Unwatch(s.tx.watcher)
 	}
 	s.tx.watching, s.tx.watcher, s.tx.expires = false, nil, 0
-	s.fwd.lost = false
+	s.dropWatch()
 }
 
 // watchFailed reports whether a watched key changed or expired. It is only right under the sequencer lock.
