@@ -278,6 +278,20 @@ func TestTruncateTailRefuses(t *testing.T) {
 	}
 }
 
+// A snapshot below what both histories share: the records in between are in the new history, and only those behind are saved.
+func TestResetBelowKnown(t *testing.T) {
+	fs := vfs.NewMem()
+	l, _ := testOpen(t, testOptions(fs))
+	mustAppend(t, l, chain(t, Position{}, 50, 2, 500, FrameOptions{})...)
+	if err := l.Reset(Position{}, SaveOptions{Dir: "diverged", Reason: "test", Known: 60}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := ListDiverged(fs, "diverged")
+	if err != nil || len(list) != 1 || list[0].From.LSN != 60 || list[0].To.LSN != 100 {
+		t.Fatalf("saved %+v, %v", list, err)
+	}
+}
+
 func TestReset(t *testing.T) {
 	fs := vfs.NewMem()
 	o := testOptions(fs)

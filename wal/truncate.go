@@ -124,7 +124,7 @@ func (l *Log) forget(to Position, seg *segment, off int64) (used int64) {
 }
 
 // Reset forgets the whole log and starts anew behind to: a snapshot at to takes its place. If o.Dir is set, the frames that
-// the new history may not contain are saved before (R9): those behind to if the log holds to, else those behind o.Known.
+// the new history may not contain are saved before (R9): those behind o.Known, or behind to if the log holds to and that is further.
 // All readers get ErrDiverged. A crash leaves the log as before or as after; doing it again is no error.
 func (l *Log) Reset(to Position, o SaveOptions) error {
 	l.app.Lock()
@@ -154,7 +154,8 @@ func (l *Log) saveForReset(to Position, o SaveOptions) error {
 	from := l.Start()
 	if l.has(to) == nil {
 		from = to
-	} else if o.Known > from.LSN {
+	}
+	if o.Known > from.LSN {
 		known, err := l.PositionAt(o.Known)
 		if err != nil {
 			return err

@@ -40,7 +40,7 @@ func (d *demo) show(text string) {
 
 // begin starts three blank nodes and makes a the first active.
 func (d *demo) begin(ctx context.Context) error {
-	d.title("Three nodes: a and b apply at once, c receives at once and applies 3 s later")
+	d.title(fmt.Sprintf("Three nodes: a and b apply at once, c receives at once and applies %s later", d.delay))
 	for _, name := range names {
 		if err := d.cluster.start(name); err != nil {
 			return err

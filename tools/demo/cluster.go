@@ -34,6 +34,7 @@ type node struct {
 type cluster struct {
 	bin   string
 	dir   string
+	delay time.Duration // of c
 	nodes map[string]*node
 }
 
@@ -42,7 +43,8 @@ var names = []string{"a", "b", "c"}
 // applyDelay is how far c's state stays behind.
 const applyDelay = 3 * time.Second
 
-func newCluster(bin, dir string) (*cluster, error) {
+// newCluster writes the configurations of three nodes, c of which applies delay later.
+func newCluster(bin, dir string, delay time.Duration) (*cluster, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -59,14 +61,14 @@ func newCluster(bin, dir string) (*cluster, error) {
 	if _, err := certs.InitCA(certs.Request{Dir: tls, Cluster: "demo"}); err != nil {
 		return nil, err
 	}
-	c := &cluster{bin: bin, dir: dir, nodes: map[string]*node{}}
+	c := &cluster{bin: bin, dir: dir, delay: delay, nodes: map[string]*node{}}
 	for _, name := range names {
 		n := &node{name: name, config: filepath.Join(dir, name+".yml"), data: filepath.Join(dir, name), client: filepath.Join(dir, name+".sock"), log: filepath.Join(dir, name+".log")}
 		socket := filepath.Join(dir, name+".adm")
 		n.admin = admin.NewClient(socket)
 		mode := "mode: hot"
 		if name == "c" {
-			mode = "mode: lagged\napply_delay: " + applyDelay.String()
+			mode = "mode: lagged\napply_delay: " + delay.String()
 		}
 		if _, err := certs.Issue(certs.Request{Dir: tls, Node: name}); err != nil {
 			return nil, err

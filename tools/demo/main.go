@@ -4,6 +4,8 @@
 // It works below one folder, .demo, which it removes at the start and at the end, signals only its own children, and ends with one line:
 //
 //	demo: acked=N lost=0 fenced=ok verify=ok promote_ms=…
+//
+// With -timetravel (`make demo-timetravel`) it plays another piece: a bad DEL in mid-traffic, undone by promoting the lagged standby to just before it.
 package main
 
 import (
@@ -26,6 +28,7 @@ const limit = 3 * time.Minute
 func main() {
 	bin := flag.String("bin", "bin", "folder with repld and replctl")
 	dir := flag.String("dir", ".demo", "folder to work in; removed before and after")
+	travel := flag.Bool("timetravel", false, "play the undoing of a bad DEL instead")
 	keep := flag.Bool("keep", false, "leave the folder, with logs and data, for a look")
 	flag.Parse()
 	// Children die with the thread that started them (see process.go): main starts them all, from a thread that lasts as long as it.
@@ -33,7 +36,7 @@ func main() {
 	redis.SetLogger(quiet{})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	line, err := run(ctx, *bin, *dir, *keep)
+	line, err := run(ctx, *bin, *dir, *keep, *travel)
 	cancel()
 	stop()
 	if err != nil {
@@ -44,7 +47,7 @@ func main() {
 }
 
 // run plays all acts and cleans up. It returns the closing line.
-func run(ctx context.Context, bin, dir string, keep bool) (line string, err error) {
+func run(ctx context.Context, bin, dir string, keep, travel bool) (line string, err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -52,7 +55,11 @@ func run(ctx context.Context, bin, dir string, keep bool) (line string, err erro
 	if err := os.RemoveAll(dir); err != nil {
 		return "", fmt.Errorf("remove %s of an earlier run: %w", dir, err)
 	}
-	c, err := newCluster(bin, dir)
+	delay := applyDelay
+	if travel {
+		delay = travelDelay
+	}
+	c, err := newCluster(bin, dir, delay)
 	if err != nil {
 		return "", err
 	}
@@ -72,6 +79,9 @@ func run(ctx context.Context, bin, dir string, keep bool) (line string, err erro
 			}
 		}
 	}()
+	if travel {
+		return d.timeTravel(ctx)
+	}
 	for _, act := range []func(context.Context) error{d.begin, d.write, d.killActive, d.returnOfA, d.freezeActive, d.returnOfB, d.count, d.prove} {
 		if err := act(ctx); err != nil {
 			return "", err
