@@ -136,6 +136,9 @@ type Snapshot struct {
 // Manifest describes the snapshot. The caller must not change its Files.
 func (s *Snapshot) Manifest() Manifest { return s.stored.m }
 
+// Dir is where the files lie. They must not be changed, and are gone after Release.
+func (s *Snapshot) Dir() string { return s.stored.dir }
+
 // Open opens one of the manifest's files for reading.
 func (s *Snapshot) Open(name string) (vfs.File, error) {
 	if s.done {

@@ -61,8 +61,17 @@ func (m *Manager) Acquire(ctx context.Context) (*Snapshot, error) { return m.Acq
 // AcquireID is Acquire for a receiver that resumes: if the snapshot called id is still here and of use, whatever its age, it is
 // returned, otherwise a fresh one.
 func (m *Manager) AcquireID(ctx context.Context, id string) (*Snapshot, error) {
+	return m.acquire(ctx, func() *stored { return m.chooseLocked(id) })
+}
+
+// AcquireNew is Acquire of a snapshot that did not exist before the call, though it may have been in the making.
+func (m *Manager) AcquireNew(ctx context.Context) (*Snapshot, error) {
+	return m.acquire(ctx, func() *stored { return nil })
+}
+
+func (m *Manager) acquire(ctx context.Context, choose func() *stored) (*Snapshot, error) {
 	for {
-		s, room, b, err := m.take(id)
+		s, room, b, err := m.take(choose)
 		switch {
 		case s != nil || err != nil:
 			return s, err
@@ -78,7 +87,7 @@ func (m *Manager) AcquireID(ctx context.Context, id string) (*Snapshot, error) {
 }
 
 // take returns a snapshot; or a build to wait for, which it has started or found; or what is closed when there may be room for one.
-func (m *Manager) take(id string) (*Snapshot, <-chan struct{}, *build, error) {
+func (m *Manager) take(choose func() *stored) (*Snapshot, <-chan struct{}, *build, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -87,7 +96,7 @@ func (m *Manager) take(id string) (*Snapshot, <-chan struct{}, *build, error) {
 	case m.mu.closed:
 		return nil, nil, nil, fmt.Errorf("acquire snapshot: %w", ErrClosed)
 	}
-	if s := m.chooseLocked(id); s != nil {
+	if s := choose(); s != nil {
 		m.refLocked(s)
 		return &Snapshot{manager: m, stored: s}, nil, nil, nil
 	}

@@ -34,7 +34,8 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		DiskReserve: int64(c.Disk.Reserve), ScrubRate: scrubRate(c.Scrub.Rate), ScrubEvery: c.Scrub.Every,
 		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
-		Logger: logger,
+		Archive: node.ArchiveOptions{URL: c.Archive.URL, KeyFile: c.Archive.KeyFile, Interval: c.Archive.Interval, Role: c.Archive.Role, Rate: int64(c.Archive.Rate)},
+		Logger:  logger,
 	}
 	failoverOptions(c, &o)
 	for _, p := range c.Others() {

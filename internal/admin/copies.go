@@ -11,6 +11,8 @@ type Copies interface {
 	Hold(ctx context.Context, req HoldRequest, emit func(Event)) (HoldResult, error)
 	// Salvage writes records that were set aside again, or says what that would do.
 	Salvage(ctx context.Context, req SalvageRequest, emit func(Event)) (SalvageResult, error)
+	// Backup copies a node's state into its archive.
+	Backup(ctx context.Context, req BackupRequest, emit func(Event)) (BackupResult, error)
 }
 
 func serveCopies(mux *http.ServeMux, s *service, handler Handler) {
@@ -25,5 +27,9 @@ func serveCopies(mux *http.ServeMux, s *service, handler Handler) {
 	mux.HandleFunc(PathSalvage, work(s, false, func(ctx context.Context, r SalvageRequest, emit func(Event)) (Event, error) {
 		out, err := h.Salvage(ctx, r, emit)
 		return Event{Salvage: &out}, err
+	}))
+	mux.HandleFunc(PathBackup, work(s, false, func(ctx context.Context, r BackupRequest, emit func(Event)) (Event, error) {
+		out, err := h.Backup(ctx, r, emit)
+		return Event{Backup: &out}, err
 	}))
 }

@@ -92,6 +92,8 @@ type NodeStatus struct {
 	CertificateEnd time.Time `json:"certificate_not_after,omitzero"` // of the certificate that peers see, zero if nodes talk in plain text
 	// Failover is nil on a node without peers.
 	Failover *FailoverStatus `json:"failover,omitempty"`
+
+	Archive *ArchiveStatus `json:"archive,omitempty"`
 }
 
 // TokenVoter is a node's view of the token log that the voters keep by majority.
@@ -230,6 +232,7 @@ type Event struct {
 	Verify  *VerifyResult  `json:"verify,omitempty"`
 	Hold    *HoldResult    `json:"hold,omitempty"`
 	Salvage *SalvageResult `json:"salvage,omitempty"`
+	Backup  *BackupResult  `json:"backup,omitempty"`
 	Pause   *PauseResult   `json:"pause,omitempty"`
 }
 

@@ -67,6 +67,7 @@ type Config struct {
 	Disk      Disk      `key:"disk"`
 	Scrub     Scrub     `key:"scrub"`
 	Stop      Stop      `key:"stop"`
+	Archive   Archive   `key:"archive"`
 
 	// Warnings are oddities that are not errors, for the log.
 	Warnings []string `key:"-"`
@@ -245,6 +246,15 @@ type Scrub struct {
 // Stop is a clean stop.
 type Stop struct {
 	Timeout time.Duration `key:"timeout" default:"30s" doc:"how long SIGTERM may take to drain and flush before the process exits hard"`
+}
+
+// Archive is where copies are kept outside the cluster.
+type Archive struct {
+	URL      string        `key:"url" doc:"where backups and the log go: file:///path, or s3://bucket/prefix?endpoint=host:port&region=…&insecure=true with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (default: no archive)"`
+	KeyFile  string        `key:"key_file" kind:"path" doc:"encrypt on this side with the key in this file, made by replctl backup keygen"`
+	Interval time.Duration `key:"interval" default:"10s" doc:"how old a committed write may get before it is archived"`
+	Role     string        `key:"role" default:"active" oneof:"active standby any" doc:"which nodes archive the log"`
+	Rate     Size          `key:"rate" default:"0" zero:"ok" doc:"bytes a second of backups and of the archived log; 0: unlimited"`
 }
 
 // Others returns the peers without this node.

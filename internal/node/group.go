@@ -45,6 +45,7 @@ type group struct {
 	receiver  *replicate.Receiver
 	follower  *follower
 	retention *retention
+	archiver  *archiver
 	runner    *failover.Runner
 	lease     *readLease
 	voter     *voter

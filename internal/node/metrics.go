@@ -73,6 +73,12 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	gauge("state_bytes", "size of the state on disk", float64(s.StateBytes))
 	gauge("keys", "keys in the state", float64(s.Keys))
 	tokenMetrics(s.Token, func(name, help string, v float64) { gauge(name, help, v) })
+	if a := s.Archive; a != nil {
+		gauge("archived_lsn", "last LSN in the archive, as far as this node knows", float64(a.Archived.LSN))
+		gauge("archive_lag_records", "committed records that are not archived, on the node that archives", float64(a.LagRecords))
+		gauge("archive_lag_seconds", "age of the oldest committed record that is not archived", a.LagSeconds)
+		gauge("archive_failed", "1 while the archive cannot be written", flag(a.Error != ""))
+	}
 	for _, p := range s.Standbys {
 		gauge("standby_durable_lsn", "last LSN durable on a standby", float64(p.Durable), p.Node)
 		gauge("standby_in_sync", "1 while a standby's acks count", flag(p.InSync), p.Node)

@@ -196,10 +196,37 @@ func TestCutWithinFrame(t *testing.T) {
 	t.Parallel()
 	c := three(t, laggedC)
 	a := c.nodes["a"]
-	before := a.group.log.End().LSN
+	cut, before := a.bigFrame(t)
+	c.settled("a")
+	f, err := a.group.log.FrameAt(cut)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.nodes["c"].promote(admin.PromoteRequest{ToLSN: cut, AcceptCut: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := uint64(cut - f.First + 1); r.Moment.Carried != want {
+		t.Fatalf("carried %d records, want %d: %+v", r.Moment.Carried, want, r.Moment)
+	}
+	st, err := c.nodes["c"].group.state.acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := st.Metrics().Keys
+	c.nodes["c"].group.state.release()
+	if want := int64(cut - before); keys != want {
+		t.Fatalf("%d keys after a cut at LSN %d, want %d", keys, cut, want)
+	}
+}
+
+// bigFrame writes new keys, one a record, so that some share a frame, and returns an LSN in the middle of such a frame, and the log's end before.
+func (m *member) bigFrame(t *testing.T) (middle, before wal.LSN) {
+	t.Helper()
+	before = m.group.log.End().LSN
 	const n = 200
 	done := make(chan error, 1)
-	a.group.seq.submit(t.Context(), func(q server.Sequence) error { // under one lock: they gather in few frames
+	m.group.seq.submit(t.Context(), func(q server.Sequence) error { // under one lock: they gather in few frames
 		for i := range n {
 			if err := q.Record(time.Now(), func(x *kv.Txn) error { return x.Set(fmt.Appendf(nil, "k%03d", i), []byte("x"), 0) }); err != nil {
 				return err
@@ -210,36 +237,18 @@ func TestCutWithinFrame(t *testing.T) {
 	if err := soon(t, done, "the answer to a batch"); err != nil {
 		t.Fatal(err)
 	}
-	c.settled("a")
-	end := a.group.log.End().LSN
-	for lsn := before + 1; lsn < end; lsn++ {
-		f, err := a.group.log.FrameAt(lsn)
+	for lsn := before + 1; lsn <= m.group.log.End().LSN; {
+		f, err := m.group.log.FrameAt(lsn)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Count < 3 {
-			continue
+		if f.Count >= 3 {
+			return f.First + wal.LSN(f.Count)/2, before
 		}
-		cut := f.First + wal.LSN(f.Count)/2
-		r, err := c.nodes["c"].promote(admin.PromoteRequest{ToLSN: cut, AcceptCut: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := uint64(cut - f.First + 1); r.Moment.Carried != want {
-			t.Fatalf("carried %d records, want %d: %+v", r.Moment.Carried, want, r.Moment)
-		}
-		st, err := c.nodes["c"].group.state.acquire()
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys := st.Metrics().Keys
-		c.nodes["c"].group.state.release()
-		if want := int64(cut - before); keys != want {
-			t.Fatalf("%d keys after a cut at LSN %d, want %d", keys, cut, want)
-		}
-		return
+		lsn = f.Last() + 1
 	}
 	t.Fatalf("%d records of one batch make no frame of three", n)
+	return 0, 0
 }
 
 // A held standby applies nothing, across a restart too, and cannot be promoted as if nothing were.

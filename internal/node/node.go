@@ -62,6 +62,9 @@ func Open(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s is in use by another process: %w", o.Dir, err)
 	}
+	if exists(o.FS, o.FS.PathJoin(o.Dir, restoringDir)) {
+		return nil, fmt.Errorf("%s: %w: run replctl restore again, or empty the directory", o.Dir, ErrRestoring)
+	}
 	var fresh bool
 	n.id, fresh, err = openIdentity(o.FS, o.Dir, o.Cluster, o.Name, time.Now())
 	if err != nil {
@@ -199,6 +202,7 @@ func (n *Node) parts() []part {
 		{"log trimming", g.retention.run},
 		{"scrub", g.scrub.run},
 		{"disk space", (&space{g: g, fs: n.o.FS, reserve: n.o.DiskReserve}).run},
+		{"archiver", g.archiver.run},
 		{"watchdog", g.watch},
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
 	}

@@ -53,6 +53,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 		return nil, err
 	}
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
+	g.archiver = &archiver{group: g, o: o.Archive}
 	g.peers = newPeers(mesh, g.o.dataPeers())
 	g.scrub = newScrubber(g)
 	g.roster = newRoster(g.profile, g.peers, g.o.peerNames(), g.o.Gossip)

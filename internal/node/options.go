@@ -83,6 +83,7 @@ type Options struct {
 	CloseToken   func() error   // closes Token; may be nil
 	Raft         *RaftOptions   // without Token: the token is in a raft log that all nodes and witnesses vote on. Default nil: a file store in Dir
 
+	Archive  ArchiveOptions
 	Client   server.Options // Backend and Logger are filled in
 	Reach    string         // host:port where clients reach this node over TCP, told to clients of all nodes; "" if they cannot
 	Sentinel SentinelOptions
@@ -141,6 +142,7 @@ func (o *Options) EnsureDefaults() {
 	def(&o.RepairWait, 30*time.Second)
 	def(&o.ScrubRate, 8<<20)
 	def(&o.ScrubEvery, 6*time.Hour)
+	o.Archive.EnsureDefaults()
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}

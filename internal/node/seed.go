@@ -56,6 +56,9 @@ func (g *group) newSnapshots() {
 // needed is the first LSN that connected standbys need from the log, or will need after the snapshot that they are being seeded from.
 func (g *group) needed() (wal.LSN, bool) {
 	lsn, ok := g.sender.Needs()
+	if a, wants := g.archiver.needs(); wants && (!ok || a < lsn) {
+		lsn, ok = a, true
+	}
 	g.snapshots.Lock()
 	defer g.snapshots.Unlock()
 	if at, kept := g.snapshots.m.Oldest(); kept && (!ok || at+1 < lsn) {
