@@ -19,6 +19,7 @@ type Outcome struct {
 	By     string   // name of the layer that caught it, "" if none did
 	How    string   // the first test that failed, or that the budget was over
 	Tried  []string // layers that did not
+	Late   bool     // one of them did not end within the budget: it says nothing
 	Took   time.Duration
 }
 
@@ -58,7 +59,7 @@ func (m Mutant) Plant(ctx context.Context, root, dir string, budget time.Duratio
 	}
 	for _, l := range m.Layers {
 		l.hangs = m.Hangs
-		caught, how, err := l.look(ctx, root, overlay, budget)
+		caught, late, how, err := l.look(ctx, root, overlay, budget)
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", m.Name, err)
 		}
@@ -67,6 +68,7 @@ func (m Mutant) Plant(ctx context.Context, root, dir string, budget time.Duratio
 			out.By, out.How = l.Name, how
 			return out, nil
 		}
+		out.Late = out.Late || late
 		out.Tried = append(out.Tried, l.Name)
 	}
 	return out, nil
@@ -74,12 +76,12 @@ func (m Mutant) Plant(ctx context.Context, root, dir string, budget time.Duratio
 
 // look runs the layer's tests with the overlay. What does not compile is an error; what fails has caught the mistake. What does not end has only if the mistake is
 // known to stop everything: a slow machine does not end in time either.
-func (l Layer) look(ctx context.Context, root, overlay string, budget time.Duration) (caught bool, how string, err error) {
+func (l Layer) look(ctx context.Context, root, overlay string, budget time.Duration) (caught, late bool, how string, err error) {
 	bin := strings.TrimSuffix(overlay, ".json") + "." + l.Name + ".test"
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", bin, l.Package)
 	build.Dir = root
 	if b, err := build.CombinedOutput(); err != nil {
-		return false, "", fmt.Errorf("does not compile: %w\n%s", err, b)
+		return false, false, "", fmt.Errorf("does not compile: %w\n%s", err, b)
 	}
 	defer os.Remove(bin)
 	ctx, cancel := context.WithTimeout(ctx, budget)
@@ -93,12 +95,12 @@ func (l Layer) look(ctx context.Context, root, overlay string, budget time.Durat
 	run.WaitDelay = 2 * time.Second
 	b, err := run.CombinedOutput()
 	if err == nil {
-		return false, "", nil
+		return false, false, "", nil
 	}
 	if ctx.Err() != nil || strings.Contains(string(b), "panic: test timed out") {
-		return l.hangs, "does not end", nil
+		return l.hangs, !l.hangs, "does not end", nil
 	}
-	return true, firstFailure(string(b)), nil
+	return true, false, firstFailure(string(b)), nil
 }
 
 // firstFailure finds the name of the test that failed, or why the process ended.

@@ -2,7 +2,8 @@
 //
 //	mutants [-run REGEXP] [-budget 90s] [-root .]
 //
-// It exits with 1 if a critical one was not caught, or less than 95 % of all, and with 2 if a mistake does not fit the code any more.
+// It exits with 1 if a critical one was not caught, or less than 95 % of all, and with 2 if a mistake does not fit the
+// code any more, or if its tests did not end within the budget.
 package main
 
 import (
@@ -47,7 +48,7 @@ func run(ctx context.Context, pattern, dir string, budget time.Duration) int {
 		return 2
 	}
 	defer os.RemoveAll(tmp)
-	planted, caught, critical, missed, unfit := 0, 0, 0, 0, 0
+	planted, caught, critical, missed, unfit, late := 0, 0, 0, 0, 0, 0
 	by := map[string]int{}
 	began := time.Now()
 	for _, m := range mutants.List() {
@@ -67,6 +68,10 @@ func run(ctx context.Context, pattern, dir string, budget time.Duration) int {
 			unfit++
 			fmt.Printf("ERROR  %s %v\n", mark, err)
 			continue
+		case o.By == "" && o.Late:
+			late++
+			fmt.Printf("late   %s %-34s %-4s %s did not end in time (%v)\n", mark, m.Name, m.Rule, strings.Join(o.Tried, ", "), o.Took.Round(time.Second))
+			continue
 		case o.By == "":
 			if m.Critical {
 				missed++
@@ -82,9 +87,9 @@ func run(ctx context.Context, pattern, dir string, budget time.Duration) int {
 			critical++
 		}
 	}
-	fmt.Printf("\n%d of %d mistakes caught, %d of %d critical ones, in %v; by layer %v\n", caught, planted, critical-missed, critical, time.Since(began).Round(time.Second), by)
+	fmt.Printf("\n%d of %d mistakes caught, %d of %d critical ones, in %v; by layer %v; %d not judged in time\n", caught, planted, critical-missed, critical, time.Since(began).Round(time.Second), by, late)
 	switch {
-	case unfit > 0 || planted == 0:
+	case unfit+late > 0 || planted == 0:
 		return 2
 	case missed > 0 || caught*100 < planted*95:
 		return 1
