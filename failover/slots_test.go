@@ -255,3 +255,23 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 	})
 }
+
+// Of two good slots the newer one holds, whichever it is: the older one is what a write that was cut off left, and its twin is repaired from the newer (D11, R3).
+func TestSlotsNewerHolds(t *testing.T) {
+	older, newer := State{Generation: 3}, State{Generation: 4}
+	for _, c := range []struct {
+		slots  [2]*State
+		best   *State
+		repair int
+	}{
+		{[2]*State{&newer, &older}, &newer, 1},
+		{[2]*State{&older, &newer}, &newer, 0},
+		{[2]*State{&older, nil}, &older, 1},
+		{[2]*State{nil, &older}, &older, 0},
+		{[2]*State{}, nil, -1},
+	} {
+		if best, repair := chooseSlot(c.slots); best != c.best || repair != c.repair {
+			t.Errorf("%v: chose %v and repairs slot %d, want %v and %d", c.slots, best, repair, c.best, c.repair)
+		}
+	}
+}

@@ -134,6 +134,23 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// A segment goes only when all of it may: its last record is what somebody still needs until the caller says otherwise (D19).
+func TestTruncateHeadKeepsTheNeeded(t *testing.T) {
+	l, _ := testOpen(t, testOptions(vfs.NewMem()))
+	for len(l.Segments()) < 4 {
+		mustAppend(t, l, chain(t, l.End(), 30, 2, 300, FrameOptions{})...)
+	}
+	for len(l.Segments()) > 1 {
+		oldest := l.Segments()[0]
+		if n, err := l.TruncateHead(oldest.Last - 1); err != nil || n != 0 {
+			t.Fatalf("trim to %d: %d segments went, %v; the oldest ends at %d", oldest.Last-1, n, err, oldest.Last)
+		}
+		if n, err := l.TruncateHead(oldest.Last); err != nil || n != 1 || l.Start().LSN != oldest.Last {
+			t.Fatalf("trim to %d: %d segments went, %v; the log starts after %d", oldest.Last, n, err, l.Start().LSN)
+		}
+	}
+}
+
 // TestTruncateHeadRecycles: files go round, a recycled file never yields an old frame, and the start survives a restart.
 func TestTruncateHeadRecycles(t *testing.T) {
 	fs := vfs.NewCrashableMem()

@@ -133,7 +133,7 @@ var failoverMutants = []Mutant{
 	{Name: "slots-name-unsynced", Rule: "D22", Critical: true, File: "failover/slots.go",
 		Find:    "return syncDir(o.FS, o.Dir)",
 		Replace: "return nil", Layers: layers(failoverTests, crashTests)},
-	{Name: "slots-older-slot-wins", Rule: "D11", Critical: true, File: "failover/slots.go",
+	{Name: "slots-older-slot-wins", Rule: "D11", Critical: false, File: "failover/slots.go",
 		Find:    "case s[0].Generation > s[1].Generation:\n		return s[0], 1",
 		Replace: "case s[0].Generation > s[1].Generation:\n		return s[1], 0", Layers: layers(failoverTests, coreTests)},
 	{Name: "fence-not-persisted", Rule: "R3", Critical: true, File: "failover/fence.go",
