@@ -110,6 +110,7 @@ func (l lived) promised(n int) int {
 // R3, D1, D2, D21, D22 for the token log: whatever power cut, the journal opens and holds what was promised, or that and the one change under way.
 // Faults: D1, D2, D21, D22 (power cuts of the token log)
 func TestJournalCrash(t *testing.T) {
+	t.Parallel()
 	l := live(t)
 	first := len(l.after) // crash points before the first promise end with any new journal
 	cases := 0
@@ -153,6 +154,7 @@ func TestJournalCrash(t *testing.T) {
 
 // R10: each operation fails once. Nothing is promised any more, the node is told, and what is on disk is the promises.
 func TestJournalFailures(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []faultfs.Fault{faultfs.Fail(errors.New("EIO")), faultfs.Short(5, errors.New("ENOSPC")), faultfs.DropPages(errors.New("EIO"))} {
 		for n := 0; ; n++ {
 			disk := journalDisk(t)
@@ -228,6 +230,7 @@ func liveOn(t *testing.T, fs vfs.FS) (done, told int, err error) {
 // D11: a bit that rots in one of the two files loses no promise; rot in both is refused and named, never guessed.
 // Faults: D11 (bits of the token log changed)
 func TestJournalRot(t *testing.T) {
+	t.Parallel()
 	l := live(t)
 	want := l.after[len(l.after)-1].text
 	size := func(name string) int64 {
@@ -237,8 +240,12 @@ func TestJournalRot(t *testing.T) {
 		}
 		return info.Size()
 	}
+	step := int64(7) // every byte
+	if testing.Short() {
+		step = 61
+	}
 	for _, name := range fileNames {
-		for bit := int64(0); bit < 8*size(name); bit += 7 {
+		for bit := int64(0); bit < 8*size(name); bit += step {
 			d := l.disk.Copy()
 			d.Flip("raft/"+name, bit)
 			j, err := journalOn(d)

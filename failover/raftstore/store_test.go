@@ -25,6 +25,7 @@ func TestConformance(t *testing.T) {
 
 // R2, R3: the token survives the loss of any one voter at any time, the leader included, and a restart of all.
 func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.start("a", "b", "c")
 	for range 3 {
@@ -47,6 +48,7 @@ func TestLeaderKilled(t *testing.T) {
 // W1: a leader that is cut off neither answers nor decides; the others go on, and it learns from them afterwards.
 // Faults: W1 (the leader of the token log cut off)
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.start("a", "b", "c")
 	old := c.leader()
@@ -67,6 +69,7 @@ func TestPartition(t *testing.T) {
 
 // Losing the active costs no election: leadership is where the token is not.
 func TestLeadershipLeavesTheActive(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.tune = func(o *Options) { o.Prefer = []string{"b"} }
 	c.start("a", "b", "c")
@@ -95,6 +98,7 @@ func TestLeadershipLeavesTheActive(t *testing.T) {
 // R11: a voter whose disk is new does not vote for what it cannot know. Here the only one that knows the last epoch, besides the voter that was wiped, is
 // down: together, the wiped one and the one that was behind have a majority of names, and must not decide.
 func TestWipedVoter(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.start("a", "b", "c")
 	c.leader()
@@ -130,6 +134,7 @@ func TestWipedVoter(t *testing.T) {
 
 // A new cluster begins only when every voter has said that it knows nothing.
 func TestFirstStartNeedsAll(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
 	c.start("a", "b")
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
