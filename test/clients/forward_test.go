@@ -127,7 +127,7 @@ func TestForwardSwitchover(t *testing.T) {
 				if w.err != nil {
 					t.Fatalf("after %s, client %s of node %s: %v", after, key, w.node, w.err)
 				}
-				if w.n-from[key] < 10 {
+				if w.n-from[key] < 5 {
 					return fmt.Errorf("after %s client %s of node %s made %d steps", after, key, w.node, w.n-from[key])
 				}
 			}
@@ -135,7 +135,7 @@ func TestForwardSwitchover(t *testing.T) {
 		})
 	}
 	progress("the start")
-	for range 3 * rounds() {
+	for range 2 * rounds() {
 		next := c.Others(active.Name)[0]
 		switchover(t, active, next)
 		progress("the switchover from " + active.Name + " to " + next.Name)
@@ -155,7 +155,7 @@ func TestForwardSwitchover(t *testing.T) {
 		}
 	}
 	active.Verify()
-	t.Logf("%d steps of %d clients over %d switchovers, no error", steps, len(workers), 3*rounds())
+	t.Logf("%d steps of %d clients over %d switchovers, no error", steps, len(workers), 2*rounds())
 }
 
 // TestForwardKill holds what a client on a standby's socket sees when the active is killed: it keeps its connection, is told -UNKNOWN at most for writes that were

@@ -18,13 +18,10 @@ const limit = 60 * time.Second
 
 // rounds is how often the active is killed or moved in each test.
 func rounds() int {
-	switch {
-	case os.Getenv("NIGHTLY") == "1":
+	if os.Getenv("NIGHTLY") == "1" {
 		return 20
-	case testing.Short():
-		return 1
 	}
-	return 2
+	return 1
 }
 
 // group starts three nodes with Sentinel endpoints and makes a the active.
