@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -17,14 +18,24 @@ const Enabled = true
 const EnvName = "REPLD_FAILPOINTS"
 
 // armed are the places of the environment. The sync.OnceValue parses them at the first Hit, when no other state of the process exists yet.
-var armed = sync.OnceValue(func() map[string]*point {
+var armed = sync.OnceValue(func() map[string]*counted {
 	points, err := parse(os.Getenv(EnvName))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", EnvName, err)
 		os.Exit(2)
 	}
-	return points
+	all := map[string]*counted{}
+	for name, p := range points {
+		all[name] = &counted{point: p}
+	}
+	return all
 })
+
+// counted is a place and how often it was hit.
+type counted struct {
+	*point
+	hits atomic.Uint64
+}
 
 // Hit does what the place is armed for, if it is.
 func Hit(name string) {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +13,6 @@ type point struct {
 	action string
 	wait   time.Duration // of sleep
 	at     uint64        // the hit that counts, from 1
-	hits   atomic.Uint64
 }
 
 // parse reads NAME=ACTION;NAME=ACTION… (see the package comment).
