@@ -116,10 +116,14 @@ func (d *demo) mistake(ctx context.Context) error {
 		return fmt.Errorf("%d users deleted, want %d", deleted, userKeys)
 	}
 	d.say("%d users are gone, on a and b at once", deleted)
-	for i := range orderKeys {
-		if err := c.Set(ctx, orderKey(i), "good", 0).Err(); err != nil {
-			return fmt.Errorf("write an order: %w", err)
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i := range orderKeys {
+			p.Set(ctx, orderKey(i), "good", 0)
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write the orders: %w", err)
 	}
 	d.say("%d orders written after that: good writes", orderKeys)
 	return d.progress(ctx, time.Second)
