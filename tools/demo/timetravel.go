@@ -48,13 +48,20 @@ func (d *demo) timeTravel(ctx context.Context) (string, error) {
 		fillKeys, userKeys, userKeys, salvaged, conflicts, d.acked, d.promote.Milliseconds(), time.Since(d.start).Seconds()), nil
 }
 
+// patient is a client whose one trip may take long: it carries many commands.
+func patient(n *node) *redis.Client {
+	o := redis.Options{Network: "unix", Addr: n.client, PoolSize: 1, MaxRetries: -1, DialTimeout: time.Second, DialerRetries: 1, DisableIdentity: true}
+	o.ReadTimeout, o.WriteTimeout = 30*time.Second, 30*time.Second
+	return redis.NewClient(&o)
+}
+
 func userKey(i int) string  { return fmt.Sprintf("user:%05d", i) }
 func orderKey(i int) string { return fmt.Sprintf("order:%04d", i) }
 
 // fill writes the keys, many with one command.
 func (d *demo) fill(ctx context.Context) error {
 	d.title(fmt.Sprintf("%d keys, %d of them users", fillKeys, userKeys))
-	c := dial(d.nodes["a"])
+	c := patient(d.nodes["a"])
 	defer c.Close()
 	const perSet, perTrip = 500, 20
 	begin := time.Now()
@@ -93,7 +100,7 @@ func (d *demo) mistake(ctx context.Context) error {
 	if err := d.progress(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	c := dial(d.nodes["a"])
+	c := patient(d.nodes["a"])
 	defer c.Close()
 	deleted := int64(0)
 	for cursor := uint64(0); ; {
@@ -173,7 +180,7 @@ func (d *demo) undo(ctx context.Context) error {
 
 // present counts which of n keys the active has, with the value wanted.
 func (d *demo) present(ctx context.Context, n int, name func(int) string, want func(key string) string) (int, error) {
-	c := dial(d.nodes["c"])
+	c := patient(d.nodes["c"])
 	defer c.Close()
 	found := 0
 	for i := 0; i < n; i += 500 {
@@ -197,7 +204,7 @@ func (d *demo) present(ctx context.Context, n int, name func(int) string, want f
 // salvageAll writes the good writes of after the mistake again, first from c's suffix, then from that of the old active, which may reach further.
 func (d *demo) salvageAll(ctx context.Context) (salvaged, conflicts uint64, err error) {
 	d.title(fmt.Sprintf("Salvage: what came after, without the mistake; %d orders were changed meanwhile", changedAfter))
-	c := dial(d.nodes["c"])
+	c := patient(d.nodes["c"])
 	defer c.Close()
 	for i := range changedAfter {
 		if err := c.Set(ctx, orderKey(i), "changed since", 0).Err(); err != nil {
