@@ -100,7 +100,7 @@ func runRound(m *machines, c cluster, w *writers, mode string) (gap time.Duratio
 	if err := until(settleLimit, c.healthy); err != nil {
 		return 0, 0, 0, fmt.Errorf("before: %w", err)
 	}
-	active, err := c.active()
+	active, err := nowActive(c)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -127,7 +127,7 @@ func runRound(m *machines, c cluster, w *writers, mode string) (gap time.Duratio
 	}
 	time.Sleep(measureAfter)
 	gap, _, errors, _ = w.measured()
-	next, err := c.active()
+	next, err := nowActive(c)
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -135,6 +135,15 @@ func runRound(m *machines, c cluster, w *writers, mode string) (gap time.Duratio
 		return 0, 0, 0, err
 	}
 	return gap, errors, lost, back()
+}
+
+// nowActive is the node that takes writes, as soon as one says so.
+func nowActive(c cluster) (node int, err error) {
+	err = until(settleLimit, func() (err error) {
+		node, err = c.active()
+		return err
+	})
+	return node, err
 }
 
 // inject brings a failure about and returns what ends it.

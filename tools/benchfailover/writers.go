@@ -158,13 +158,22 @@ func (w *writers) check(node int) (lost int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
+	defer func() { c.close() }()
 	for _, x := range w.all {
 		for slot, n := range x.acked {
 			if n == 0 {
 				continue
 			}
-			have, err := c.get(ringKey(x.id, slot))
+			var have int
+			err := until(settleLimit, func() (err error) { // a busy machine may take longer than a writer waits
+				if have, err = c.get(ringKey(x.id, slot)); err != nil {
+					c.close()
+					if again, e := w.dial(node); e == nil {
+						c = again
+					}
+				}
+				return err
+			})
 			if err != nil {
 				return lost, fmt.Errorf("read back: %w", err)
 			}
