@@ -29,6 +29,7 @@ func (a *app) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	syscall.Umask(0o077) // data is nobody else's; sockets get their modes by themselves
 	level := new(slog.LevelVar)
 	logger := newLogger(a.err, c.Log, level)
 	for _, w := range c.Warnings {

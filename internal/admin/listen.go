@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -13,6 +14,9 @@ import (
 // Listen opens the admin socket at path with mode 0600, or with group access when mode says so. A socket file that nobody answers on is
 // removed; one that answers, and a file that is no socket, are errors.
 func Listen(path string, mode fs.FileMode) (net.Listener, error) {
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("directory of admin socket: %w", err)
+	}
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -25,6 +29,17 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, fmt.Errorf("set mode of admin socket: %w", err)
 	}
 	return l, nil
+}
+
+// makeDir makes a missing directory with mode 0750, whatever the process's umask.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o750)
 }
 
 func removeStale(path string) error {

@@ -31,7 +31,7 @@ func ListenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if len(path) == 0 || len(path) > maxSocketPath {
 		return nil, fmt.Errorf("socket path %q has %d bytes, must have 1 to %d", path, len(path), maxSocketPath)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), socketDirMode); err != nil {
+	if err := makeSocketDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("directory of socket %s: %w", path, err)
 	}
 	if err := removeStale(path); err != nil {
@@ -46,6 +46,17 @@ func ListenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("socket %s: %w", path, err), l.Close())
 	}
 	return &unixListener{Listener: l, path: path, own: own}, nil
+}
+
+// makeSocketDir makes dir with socketDirMode, whatever the process's umask. One that is there is left as it is.
+func makeSocketDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, socketDirMode); err != nil {
+		return err
+	}
+	return os.Chmod(dir, socketDirMode)
 }
 
 // maxSocketPath is the kernel's limit on Linux, without the zero byte.
