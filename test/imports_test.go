@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"internal/events":          {},
 	"cmd/repld":                {"failover", "failover/etcdstore", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/heartbeat":       {"failover", "wal"},
-	"internal/node":            {"failover", "failover/raftstore", "internal/admin", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
+	"internal/node":            {"failover", "failover/raftstore", "internal/admin", "internal/archive", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
 }
 
 // TestImportDirection holds the import arrows: the packages below internal/node do not know each other except as listed, and only the
