@@ -28,9 +28,10 @@ var allowed = map[string][]string{
 	"internal/config":          {},
 	"internal/certs":           {},
 	"internal/events":          {},
+	"internal/hooks":           {},
 	"cmd/repld":                {"failover", "failover/etcdstore", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/heartbeat":       {"failover", "wal"},
-	"internal/node":            {"failover", "failover/raftstore", "internal/admin", "internal/archive", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
+	"internal/node":            {"failover", "failover/raftstore", "internal/admin", "internal/archive", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/hooks", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
 }
 
 // TestImportDirection holds the import arrows: the packages below internal/node do not know each other except as listed, and only the

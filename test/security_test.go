@@ -30,13 +30,23 @@ func TestNothingLeaks(t *testing.T) {
 	defer os.RemoveAll(dir)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	replctl, addr := cluster.Binary(t, "replctl"), cluster.FreeAddr(t)
-	secrets := []string{password, wrong}
+	for _, args := range [][]string{{"init", "test"}, {"issue", "a"}} {
+		if out, err := exec.Command(replctl, append([]string{"certs", "--dir", in("tls")}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	key, err := os.ReadFile(in("tls/a.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := []string{password, wrong, strings.Split(string(key), "\n")[1]}
 	text := fmt.Sprintf(`cluster: test
 node: a
 data: data
-client: {socket: run/client.sock, tcp: %q, password_file: password}
+client: {socket: run/client.sock, tcp: %q, password_file: password, tls_cert: tls/a.crt, tls_key: tls/a.key}
 admin: {socket: run/admin.sock}
 log: {level: debug}
+hooks: {on_role_change: [/bin/cat]}
 `, addr)
 	for name, content := range map[string]string{"a.yml": text, "password": password + "\n"} {
 		if err := os.WriteFile(in(name), []byte(content), 0o600); err != nil {
@@ -90,6 +100,9 @@ log: {level: debug}
 	if err := nobody.Get(ctx, "k").Err(); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
 		t.Errorf("no password: %v", err)
 	}
+	if err := client.Do(ctx, "SHUTDOWN", "NOSAVE").Err(); err == nil || !strings.Contains(err.Error(), "ERR") {
+		t.Errorf("a client stops the node: %v", err)
+	}
 	_ = nobody.Close()
 	a := admin.NewClient(in("run/admin.sock"))
 	if _, err := a.Promote(ctx, admin.PromoteRequest{Reason: "drill"}, nil); err != nil {
@@ -119,7 +132,7 @@ log: {level: debug}
 		t.Error(err)
 	}
 	out, err := exec.Command(replctl, "--socket", in("run/admin.sock"), "events", "--limit", "0", "-o", "json").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), `"kind":"audit"`) {
+	if err != nil || !strings.Contains(string(out), `"kind":"audit"`) || !strings.Contains(string(out), `"kind":"hook"`) {
 		t.Errorf("events: %v\n%s", err, out)
 	}
 	status, err := exec.Command(replctl, "--config", in("a.yml"), "status", "-o", "json").CombinedOutput()

@@ -23,6 +23,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Sync: node.SyncOptions{K: c.Sync.K, Members: c.Sync.Members, Policy: node.SyncPolicy(c.Sync.Policy), ShrinkAfter: c.Sync.ShrinkAfter},
 
 		Client:       clientOptions(c),
+		Hooks:        node.HookOptions{OnRoleChange: c.Hooks.OnRoleChange, OnAlarm: c.Hooks.OnAlarm, PrePromote: c.Hooks.PrePromote, Timeout: c.Hooks.Timeout},
 		Reach:        c.Reach(),
 		Forward:      c.Client.Forward == "on",
 		Sentinel:     node.SentinelOptions{Name: c.Sentinel.Name, Announce: c.SentinelAddr(), Password: server.Secret(c.Sentinel.Password)},
@@ -127,9 +128,13 @@ func codecOf(name string) wal.Codec {
 }
 
 // clientListeners opens the sockets for clients; with auth, a listener's clients have to give the password.
-func clientListeners(c *config.Config) ([]clientListener, error) {
+func (d *daemon) clientListeners() ([]clientListener, error) {
+	c := d.config
 	l, err := server.ListenUnix(c.Client.Socket, c.Client.SocketMode)
 	if err != nil {
+		return nil, err
+	}
+	if l, err = d.restrict(l, "client", "-NOPERM this user may not connect to this socket\r\n", c.Client.Users, c.Client.Groups); err != nil {
 		return nil, err
 	}
 	// The permissions of the socket file are its access control, as long as no password is set.
@@ -140,6 +145,9 @@ func clientListeners(c *config.Config) ([]clientListener, error) {
 	t, err := net.Listen("tcp", c.Client.TCP)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for clients: %w", err), l.Close())
+	}
+	if t, err = secureClients(c, t, d.logger); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return append(out, clientListener{Listener: t, auth: c.Client.Password != ""}), nil
 }

@@ -20,9 +20,6 @@ import (
 	"repld/internal/node"
 )
 
-// adminSocketMode: whoever may open the admin socket may administer the node.
-const adminSocketMode = 0o600
-
 // run runs the node until a signal or a failure.
 func (a *app) run(cmd *cobra.Command) error {
 	c, err := a.load(cmd)
@@ -72,6 +69,7 @@ type process interface {
 	Run(ctx context.Context) error
 	Close() error
 	ReloadCertificates() error
+	Refused(what string, who admin.Caller)
 	Ready() <-chan struct{}
 	Handler() http.Handler
 	Web() http.Handler
@@ -98,8 +96,9 @@ func (d *daemon) run(signals <-chan os.Signal, reload func()) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// SHUTDOWN from a client is a clean stop too.
-	o.Client.OnShutdown = cancel
+	if d.config.Client.Shutdown {
+		o.Client.OnShutdown = cancel // SHUTDOWN from a client is a clean stop too
+	}
 	d.notify.send("STATUS=recovering the log and the state")
 	if err := d.open(o); err != nil {
 		return err
@@ -182,8 +181,11 @@ func (d *daemon) listen() (out []service, err error) {
 			}
 		}
 	}()
-	l, err := admin.Listen(d.config.Admin.Socket, adminSocketMode)
+	l, err := admin.Listen(d.config.Admin.Socket, d.config.Admin.Mode)
 	if err != nil {
+		return out, err
+	}
+	if l, err = d.restrict(l, "admin", "", d.config.Admin.Users, d.config.Admin.Groups); err != nil {
 		return out, err
 	}
 	out = append(out, d.httpService("admin", l, d.node.Handler()))
@@ -204,7 +206,7 @@ func (d *daemon) listen() (out []service, err error) {
 	if d.data == nil {
 		return out, nil
 	}
-	listeners, err := clientListeners(d.config)
+	listeners, err := d.clientListeners()
 	if err != nil {
 		return out, err
 	}

@@ -113,11 +113,11 @@ func TestLoadRefuses(t *testing.T) {
 	foreign := files(dir, "a")
 	foreign.CA = filepath.Join(other, CACert)
 	for what, o := range map[string]Options{
-		"belong to certificate": {Files: mixed, Cluster: "shop", Node: "a"},
-		"not of the authority":  {Files: foreign, Cluster: "shop", Node: "a"},
-		"another node":          {Files: files(dir, "b"), Cluster: "shop", Node: "a"},
-		"wanted depot/a":        {Files: files(dir, "a"), Cluster: "depot", Node: "a"},
-		"no such file":          {Files: files(dir, "c"), Cluster: "shop", Node: "c"},
+		"do not belong together": {Files: mixed, Cluster: "shop", Node: "a"},
+		"not of the authority":   {Files: foreign, Cluster: "shop", Node: "a"},
+		"another node":           {Files: files(dir, "b"), Cluster: "shop", Node: "a"},
+		"wanted depot/a":         {Files: files(dir, "a"), Cluster: "depot", Node: "a"},
+		"no such file":           {Files: files(dir, "c"), Cluster: "shop", Node: "c"},
 	} {
 		if _, err := Load(o); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("want %q: %v", what, err)

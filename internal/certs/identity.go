@@ -105,8 +105,8 @@ func read(o Options) (m material, err error) {
 	for _, c := range chain {
 		m.cert.Certificate = append(m.cert.Certificate, c.Raw)
 	}
-	if p, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool }); !ok || !p.Equal(m.leaf.PublicKey) {
-		return m, fmt.Errorf("key %s does not belong to certificate %s", o.Key, o.Cert)
+	if err := belongs(key, m.leaf); err != nil {
+		return m, fmt.Errorf("key %s and certificate %s: %w", o.Key, o.Cert, err)
 	}
 	if err := checkName(m.leaf, o.Cluster, o.Node); err != nil {
 		return m, fmt.Errorf("%s: %w", o.Cert, err)
@@ -123,6 +123,14 @@ func read(o Options) (m material, err error) {
 		return m, fmt.Errorf("%s is not of the authority in %s: %w", o.Cert, o.CA, err)
 	}
 	return m, nil
+}
+
+// belongs reports whether key is the certificate's.
+func belongs(key crypto.Signer, c *x509.Certificate) error {
+	if p, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool }); !ok || !p.Equal(c.PublicKey) {
+		return errors.New("they do not belong together")
+	}
+	return nil
 }
 
 // verify checks that chain leads to a root, now, for both ends of a connection.

@@ -67,6 +67,7 @@ func (c *Config) check(p *problems) {
 	c.checkAddresses(p)
 	c.checkPeers(p)
 	c.checkTLS(p)
+	c.checkAccess(p)
 	c.checkMode(p)
 	c.checkSync(p)
 	c.checkToken(p)
@@ -259,10 +260,38 @@ func (c *Config) checkClient(p *problems) {
 		if err != nil {
 			c.wrong(p, "client.password_file", "%v", err)
 		}
-		c.Client.Password = password
+		c.Client.Password = Secret(password)
 	}
 	if c.Client.TCP != "" && c.Client.PasswordFile == "" && !loopback(c.Client.TCP) {
 		c.wrong(p, "client.tcp", "%s can be reached from other hosts: set client.password_file, or listen on 127.0.0.1", c.Client.TCP)
+	}
+}
+
+// checkAccess: what other hosts can reach is encrypted, or consented to.
+func (c *Config) checkAccess(p *problems) {
+	cl := c.Client
+	if (cl.TLSCert == "") != (cl.TLSKey == "") {
+		c.wrong(p, "client.tls_cert", "client.tls_cert and client.tls_key go together")
+	}
+	if cl.TLSCA != "" && cl.TLSCert == "" {
+		c.wrong(p, "client.tls_ca", "has no effect without client.tls_cert")
+	}
+	if cl.TLSCert != "" && cl.TCP == "" {
+		c.wrong(p, "client.tls_cert", "has no effect without client.tcp")
+	}
+	if cl.TLSCert != "" && cl.Insecure {
+		c.wrong(p, "client.insecure", "contradicts client.tls_cert: clients over TCP are either encrypted or in plain text")
+	}
+	if cl.TCP != "" && cl.TLSCert == "" && !cl.Insecure && !loopback(cl.TCP) {
+		c.wrong(p, "client.tcp", "%s can be reached from other hosts: set client.tls_cert and client.tls_key, or write `insecure: true` in client to have passwords and data in plain text on a trusted network", cl.TCP)
+	}
+	for _, h := range []struct {
+		key     string
+		command []string
+	}{{"hooks.on_role_change", c.Hooks.OnRoleChange}, {"hooks.on_alarm", c.Hooks.OnAlarm}, {"hooks.pre_promote", c.Hooks.PrePromote}} {
+		if len(h.command) > 0 && !filepath.IsAbs(h.command[0]) {
+			c.wrong(p, h.key, "%q is not an absolute path", h.command[0])
+		}
 	}
 }
 

@@ -57,6 +57,7 @@ type Config struct {
 	Client    Client    `key:"client"`
 	Sentinel  Sentinel  `key:"sentinel"`
 	Admin     Admin     `key:"admin"`
+	Hooks     Hooks     `key:"hooks"`
 	Log       Log       `key:"log"`
 	WAL       WAL       `key:"wal"`
 	State     State     `key:"state"`
@@ -135,7 +136,14 @@ type Client struct {
 	Socket       string        `key:"socket" kind:"path" doc:"unix socket for clients (default: DATA/client.sock)"`
 	SocketMode   fs.FileMode   `key:"socket_mode" default:"0660" doc:"permissions of the socket, octal"`
 	TCP          string        `key:"tcp" doc:"host:port for clients over TCP (default: none)"`
+	TLSCert      string        `key:"tls_cert" kind:"path" doc:"certificate that clients over TCP are shown; TLS 1.2 or newer"`
+	TLSKey       string        `key:"tls_key" kind:"path" doc:"private key of tls_cert, mode 0600"`
+	TLSCA        string        `key:"tls_ca" kind:"path" doc:"authority of the certificates that clients over TCP have to show (default: they show none)"`
+	Insecure     bool          `key:"insecure" default:"false" doc:"consent to clients over TCP in plain text; has to be written out when other hosts can connect"`
 	PasswordFile string        `key:"password_file" kind:"path" doc:"file with the password that clients must send, mode 0600"`
+	Users        []string      `key:"users" doc:"users, by name or id, whose processes may connect to the socket (default: all whom its permissions let in)"`
+	Groups       []string      `key:"groups" doc:"groups, by name or id, whose processes may connect to the socket by their primary group"`
+	Shutdown     bool          `key:"allow_shutdown" default:"false" doc:"let clients stop the node with SHUTDOWN"`
 	MaxClients   int           `key:"max_clients" default:"10000" doc:"connections at a time"`
 	IdleTimeout  time.Duration `key:"idle_timeout" default:"0s" zero:"ok" doc:"close a connection that is idle for so long; 0s: never"`
 	MaxBulk      Size          `key:"max_bulk" default:"512MiB" doc:"largest value a client may send"`
@@ -146,7 +154,7 @@ type Client struct {
 	StandbyReads bool          `key:"standby_reads" default:"false" doc:"answer reads while this node is a standby (they may be stale)"`
 
 	// Password is the content of PasswordFile without the line end.
-	Password string `key:"-"`
+	Password Secret `key:"-"`
 }
 
 // Sentinel is the Sentinel API, by which Redis clients find the active.
@@ -157,13 +165,24 @@ type Sentinel struct {
 	PasswordFile string `key:"password_file" kind:"path" doc:"file with the password that Sentinel clients must send, mode 0600 (default: none is asked for)"`
 
 	// Password is the content of PasswordFile without the line end.
-	Password string `key:"-"`
+	Password Secret `key:"-"`
 }
 
 // Admin is the operator's side.
 type Admin struct {
-	Socket string `key:"socket" kind:"path" doc:"unix socket of the admin API (default: DATA/admin.sock)"`
-	HTTP   string `key:"http" doc:"host:port for health checks and metrics (default: none)"`
+	Socket string      `key:"socket" kind:"path" doc:"unix socket of the admin API (default: DATA/admin.sock)"`
+	Mode   fs.FileMode `key:"socket_mode" default:"0600" doc:"permissions of the socket, octal; whoever may open it may administer the node"`
+	Users  []string    `key:"users" doc:"users, by name or id, whose processes may connect to the socket (default: all whom its permissions let in)"`
+	Groups []string    `key:"groups" doc:"groups, by name or id, whose processes may connect to the socket by their primary group"`
+	HTTP   string      `key:"http" doc:"host:port for health checks and metrics (default: none)"`
+}
+
+// Hooks are programs that a node runs, each with its arguments; no shell is involved.
+type Hooks struct {
+	OnRoleChange []string      `key:"on_role_change" doc:"program to run after each change of this node's role"`
+	OnAlarm      []string      `key:"on_alarm" doc:"program to run after each alarm that begins or ends on this node"`
+	PrePromote   []string      `key:"pre_promote" doc:"program to run before this node is promoted; when it fails the promotion does not happen"`
+	Timeout      time.Duration `key:"timeout" default:"10s" doc:"how long each may take before it is killed and has failed"`
 }
 
 // Log is about messages, not about the write-ahead log.

@@ -150,7 +150,7 @@ func TestRefused(t *testing.T) {
 func TestPasswordFile(t *testing.T) {
 	dir := t.TempDir()
 	load := func() (*config.Config, error) {
-		return config.Load(config.LoadOptions{File: write(t, "cluster: x\nnode: a\ndata: /d\nclient: {tcp: \"0.0.0.0:6379\", password_file: "+dir+"/p}")})
+		return config.Load(config.LoadOptions{File: write(t, "cluster: x\nnode: a\ndata: /d\nclient: {tcp: \"0.0.0.0:6379\", insecure: true, password_file: "+dir+"/p}")})
 	}
 	if _, err := load(); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Fatalf("missing file: %v", err)

@@ -13,7 +13,7 @@ func (c *Config) checkSentinel(p *problems) {
 		if err != nil {
 			c.wrong(p, "sentinel.password_file", "%v", err)
 		}
-		s.Password = password
+		s.Password = Secret(password)
 	}
 	if s.Listen == "" {
 		for _, x := range []struct{ key, value string }{{"sentinel.name", s.Name}, {"sentinel.announce", s.Announce}, {"sentinel.password_file", s.PasswordFile}} {

@@ -98,7 +98,7 @@ const promoteAttempts = 3
 // the survey was gone. The next survey sees what is left.
 func (a adminAPI) tryPromote(ctx context.Context, opts failover.PromoteOptions, progress func(string)) (failover.Result, error) {
 	for attempt := 1; ; attempt++ {
-		res, err := a.runner.Promote(ctx, opts, progress)
+		res, err := a.promoteNow(ctx, opts, progress)
 		var refused *failover.RefusedError
 		if !errors.As(err, &refused) || refused.Phase != "fence" || attempt == promoteAttempts {
 			return res, err

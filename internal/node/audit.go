@@ -31,3 +31,13 @@ func (a adminAPI) Audit(who admin.Caller, verb, request string) func(error) {
 		a.logger.Info("audit", args...)
 	}
 }
+
+// Refused notes that a process was not let in.
+func (n *Node) Refused(what string, who admin.Caller) { refusedProcess(n.events, what, who) }
+
+// Refused notes that a process was not let in.
+func (w *Witness) Refused(what string, who admin.Caller) { refusedProcess(w.events, what, who) }
+
+func refusedProcess(journal *events.Log, what string, who admin.Caller) {
+	journal.Record(events.Refused, "connection of a process refused", slog.String("at", what), slog.Int("uid", who.UID), slog.Int("gid", who.GID), slog.Int("pid", who.PID))
+}

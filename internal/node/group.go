@@ -37,6 +37,7 @@ type group struct {
 	digests   *digests
 	alarms    *alarms
 	events    *events.Log
+	hooksFrom uint64 // number of the last event before this life
 	guard     *pauseGuard
 	hold      hold
 	peers     *peers

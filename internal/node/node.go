@@ -212,6 +212,9 @@ func (n *Node) parts() []part {
 	if len(n.o.Peers) == 0 {
 		parts = append(parts, part{"serving alone", g.serveAlone})
 	}
+	if h := n.o.Hooks; len(h.OnRoleChange)+len(h.OnAlarm) > 0 {
+		parts = append(parts, part{"hooks", g.hooks})
+	}
 	if len(n.o.Peers) > 0 {
 		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
 			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})

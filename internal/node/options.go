@@ -84,6 +84,7 @@ type Options struct {
 	Raft         *RaftOptions   // without Token: the token is in a raft log that all nodes and witnesses vote on. Default nil: a file store in Dir
 
 	Archive  ArchiveOptions
+	Hooks    HookOptions
 	Client   server.Options // Backend and Logger are filled in
 	Reach    string         // host:port where clients reach this node over TCP, told to clients of all nodes; "" if they cannot
 	Sentinel SentinelOptions

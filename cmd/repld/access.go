@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os/user"
+	"strconv"
+
+	"repld/internal/admin"
+	"repld/internal/certs"
+	"repld/internal/config"
+)
+
+// allowed resolves the names of users and groups.
+func allowed(users, groups []string) (a admin.Allow, err error) {
+	for _, name := range users {
+		id, uerr := strconv.Atoi(name)
+		if uerr != nil {
+			u, err := user.Lookup(name)
+			if err != nil {
+				return a, fmt.Errorf("user %q: %w", name, err)
+			}
+			if id, err = strconv.Atoi(u.Uid); err != nil {
+				return a, fmt.Errorf("user %q: id %q", name, u.Uid)
+			}
+		}
+		a.Users = append(a.Users, id)
+	}
+	for _, name := range groups {
+		id, gerr := strconv.Atoi(name)
+		if gerr != nil {
+			g, err := user.LookupGroup(name)
+			if err != nil {
+				return a, fmt.Errorf("group %q: %w", name, err)
+			}
+			if id, err = strconv.Atoi(g.Gid); err != nil {
+				return a, fmt.Errorf("group %q: id %q", name, g.Gid)
+			}
+		}
+		a.Groups = append(a.Groups, id)
+	}
+	return a, nil
+}
+
+// restrict lets only those processes in that the settings name, if they name any.
+func (d *daemon) restrict(l net.Listener, socket, text string, users, groups []string) (net.Listener, error) {
+	a, err := allowed(users, groups)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s socket: %w", socket, err), l.Close())
+	}
+	return admin.Restrict(l, a, text, func(who admin.Caller) {
+		d.logger.Warn("connection refused", "socket", socket, "who", who.String())
+		d.node.Refused(socket+" socket", who)
+	}), nil
+}
+
+// secureClients puts TLS on the listener for clients over TCP, if it is configured.
+func secureClients(c *config.Config, l net.Listener, logger *slog.Logger) (net.Listener, error) {
+	if c.Client.TLSCert == "" {
+		return l, nil
+	}
+	s, err := certs.NewServer(l, certs.ServerOptions{Cert: c.Client.TLSCert, Key: c.Client.TLSKey, ClientCA: c.Client.TLSCA, Logger: logger})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("client tls: %w", err), l.Close())
+	}
+	return s, nil
+}
