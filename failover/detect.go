@@ -84,9 +84,9 @@ type election struct {
 const maxStep = 2
 
 const (
-	rememberRises Mono = 60e9   // failovers of the last minute count for the back-off
-	freeRises          = 5      // so many of them are nothing strange
-	farBehind          = 10_000 // records that make a candidate a bad one
+	rememberRises Mono    = 60e9   // failovers of the last minute count for the back-off
+	freeRises     int     = 5      // so many of them are nothing strange
+	farBehind     wal.LSN = 10_000 // records that make a candidate a bad one
 )
 
 // NewDetector returns a detector of a node that just started and has heard nobody.

@@ -150,7 +150,9 @@ func (g *group) release() error {
 // hold stops the applier, or lets it go on. When hold(true) returns, a step that was going on has ended, and no other begins but in a promotion (hurry).
 func (a *applier) hold(on bool) {
 	a.held.Store(on)
-	a.step.Lock()
-	a.step.Unlock() //nolint:staticcheck // waits for the step that may be going on
+	func() {
+		a.step.Lock() // waits for the step that may be going on
+		defer a.step.Unlock()
+	}()
 	a.kick()
 }

@@ -149,7 +149,7 @@ func TestForward(t *testing.T) {
 //
 // Faults: P1 (the active dies after it took a forwarded request)
 func TestForwardOutcomes(t *testing.T) {
-	f, own, path := standby(t, 300*time.Millisecond)
+	_, _, path := standby(t, 300*time.Millisecond)
 	p := dial(t, path)
 	if got := p.do("SET k 1"); got != "-READONLY You can't write against a read only replica. (epoch 8, active b)" {
 		t.Error(got)
@@ -158,7 +158,7 @@ func TestForwardOutcomes(t *testing.T) {
 		t.Error(got)
 	}
 
-	f, own, path = standby(t, 30*time.Second)
+	f, own, path := standby(t, 30*time.Second)
 	theirs, open := activeNode(t)
 	p = dial(t, path)
 	p.send(encode("SET", "k", "1")) // parked

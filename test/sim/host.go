@@ -33,7 +33,6 @@ type host struct {
 	proc        *process
 	starting    bool
 	stays       int // faults that keep it down
-	lack        string
 }
 
 // process is one run of a node, from its start to its death, and beyond: a goroutine cannot be killed, so a dead process is cut off from everything and ends by itself.
