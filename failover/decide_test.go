@@ -368,3 +368,26 @@ func TestDecideFence(t *testing.T) {
 		t.Fatalf("consent overrode a higher epoch (R3): %+v", p)
 	}
 }
+
+// R11: a blank node does not count, even if its epoch file says that it votes: its log is gone.
+func TestDecideBlankVoter(t *testing.T) {
+	c := oneEpoch{n: 3, k: 1, answers: 0b110, blank: 0b100}
+	s := c.situation(1, true)
+	for i := range s.Answers {
+		s.Answers[i].Voter = s.Answers[i].Reachable
+	}
+	if p := Decide(s); p.Allowed || slices.Contains(p.Have, "c") {
+		t.Errorf("b may be promoted although a is gone and c is blank: %+v", p)
+	}
+}
+
+// R5: that a node knows a record to be committed which no log that counts has is a broken promise, by one record as by many.
+func TestDecideKnownCommitIsMissing(t *testing.T) {
+	for committed, allowed := range map[wal.LSN]bool{2: true, 3: false, 9: false} {
+		s := oneEpoch{n: 3, k: 1, acked: 0b110, answers: 0b110}.situation(1, true)
+		s.Answers[2].Committed = committed
+		if p := Decide(s); p.Allowed != allowed {
+			t.Errorf("c knows that %d is committed, the logs end at 2: allowed %v: %v", committed, p.Allowed, p.Reasons)
+		}
+	}
+}

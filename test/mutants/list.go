@@ -24,7 +24,7 @@ type Layer struct {
 // Layers.
 var (
 	logTests       = Layer{Name: "wal", Package: "./wal"}
-	failoverTests  = Layer{Name: "failover", Package: "./failover", Run: "Slots|Fence|DecideTable|DecideNever|Advance|Token|FileStore"}
+	failoverTests  = Layer{Name: "failover", Package: "./failover", Run: "Slots|Fence|Decide|Advance|Token|FileStore"}
 	replicateTests = Layer{Name: "replicate", Package: "./replicate"}
 	snapshotTests  = Layer{Name: "snapshot", Package: "./snapshot"}
 	stateTests     = Layer{Name: "kv", Package: "./internal/kv"}
