@@ -14,7 +14,7 @@ import (
 // nothing is accepted from a lower one. It is safe for concurrent use; reading it never waits for the disk.
 type Fence struct {
 	state  atomic.Pointer[State] // persisted; replaced under mu, never changed in place
-	failed atomic.Bool           // slots failed: every promise is refused from then on (R10)
+	failed atomic.Pointer[error] // why the slots failed: every promise is refused with it from then on (R10)
 
 	mu struct {
 		sync.Mutex
@@ -54,8 +54,8 @@ func (f *Fence) OnRise(fn func(epoch wal.Epoch, holder string)) {
 // lower than what is persisted, *ConflictError when e is held by another, ErrFailed when nothing can be promised.
 // Called for every frame, it is cheap when nothing is new.
 func (f *Fence) Observe(e wal.Epoch, holder string, sync wal.SyncSet) error {
-	if f.failed.Load() {
-		return ErrFailed
+	if err := f.failed.Load(); err != nil {
+		return *err
 	}
 	if s := f.state.Load(); s.Epoch() == e && s.Holder() == holder && sync.Version <= s.Sync().Version {
 		return nil
@@ -93,8 +93,8 @@ func (f *Fence) Grant(e wal.Epoch, candidate string, next wal.SyncSet) error {
 	if next.Version == 0 {
 		return fmt.Errorf("grant epoch %d to %s: %w: sync set without a version", e, candidate, ErrInvalid)
 	}
-	if f.failed.Load() {
-		return ErrFailed
+	if err := f.failed.Load(); err != nil {
+		return *err
 	}
 	return f.raise(Tenure{Epoch: e, Holder: candidate, Sync: next})
 }
@@ -104,7 +104,7 @@ func (f *Fence) SetVoter(v bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := f.State()
-	if next.Voter == v && !f.failed.Load() {
+	if next.Voter == v && f.failed.Load() == nil {
 		return nil
 	}
 	next.Voter = v
@@ -118,7 +118,8 @@ func (f *Fence) Voter() bool { return f.state.Load().Voter }
 func (f *Fence) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.failed.Store(true)
+	closed := error(ErrFailed)
+	f.failed.CompareAndSwap(nil, &closed)
 	return f.mu.slots.Close()
 }
 
@@ -155,7 +156,7 @@ func (f *Fence) persistLocked(next State) error {
 	stored, err := f.mu.slots.Write(next)
 	if err != nil {
 		if errors.Is(err, ErrFailed) {
-			f.failed.Store(true)
+			f.failed.Store(&err)
 		}
 		return err
 	}

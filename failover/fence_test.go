@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"repld/internal/faultfs"
 	"repld/wal"
 )
 
@@ -141,5 +142,23 @@ func TestFenceAccept(t *testing.T) {
 	}
 	if err := f.Accept(1, "a", "c", own); !errors.Is(err, ErrStaleEpoch) {
 		t.Fatalf("lower epoch: %v", err)
+	}
+}
+
+// R10: after the epoch file failed, every promise is refused with the reason, so that the node ends with it whoever finds out first. (Found by test/sim, seed 3040.)
+func TestFenceFailureKeepsItsReason(t *testing.T) {
+	fs := faultfs.New(newGroupFS(t), 1)
+	s, _ := openMem(t, fs)
+	f := NewFence(s)
+	t.Cleanup(func() { _ = f.Close() })
+	broken := errors.New("disk is on fire")
+	fs.Add(faultfs.Rule{Ops: []faultfs.Kind{faultfs.OpSync}, Fault: faultfs.Fail(broken)})
+	for call := range 2 {
+		if err := f.Observe(5, "a", setOf(1, 1, "b")); !errors.Is(err, ErrFailed) || !errors.Is(err, broken) {
+			t.Errorf("call %d: %v", call, err)
+		}
+	}
+	if err := f.Grant(6, "b", setOf(2, 1, "a")); !errors.Is(err, ErrFailed) || !errors.Is(err, broken) {
+		t.Errorf("grant: %v", err)
 	}
 }

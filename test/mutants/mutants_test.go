@@ -79,5 +79,5 @@ func TestSample(t *testing.T) {
 	t.Logf("%d caught", caught)
 }
 
-// slow: tests of whole nodes take long to build and run.
-func slow(m Mutant) bool { return m.Layers[0].Package == nodeTests.Package }
+// slow: tests of whole nodes take long to build and run, and those that do not end take all of their budget.
+func slow(m Mutant) bool { return m.Hangs || m.Layers[0].Package == nodeTests.Package }
