@@ -131,7 +131,7 @@ func (p *pair) life() error {
 			end := b.status().Durable
 			return p.try("trim", func() error {
 				if err := p.write(b, 6); err != nil {
-					return err
+					return errors.Join(err, b.reconnect()) // clients are moved after a change of roles
 				}
 				if at := b.status().Start; at.LSN <= end.LSN {
 					return fmt.Errorf("log begins at %s", at)
