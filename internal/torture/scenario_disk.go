@@ -111,11 +111,11 @@ func (p *play) tamper(call, what string) error {
 	return p.replaced(old, s)
 }
 
-// silent waits until the active has acked nothing for a while: the fault has struck.
+// silent waits until the active has acked no write for a while: the fault has struck. Reads may go on.
 func (p *play) silent() error {
-	last, since := p.load.acked.Load(), time.Now()
+	last, since := p.load.highest(p.active.name), time.Now()
 	return p.until(60*time.Second, "the active stops to ack", func() error {
-		if now := p.load.acked.Load(); now != last {
+		if now := p.load.highest(p.active.name); now != last {
 			last, since = now, time.Now()
 		}
 		if time.Since(since) < 300*time.Millisecond {
