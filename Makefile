@@ -3,6 +3,7 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -X main.version=$(VERSION)
 FUZZTIME ?= 30s
+RACE     ?= ./...
 SEEDS    ?= 2000
 BENCH    ?=
 MUTANTS  ?=
@@ -36,8 +37,8 @@ demo-timetravel: build ## a bad DEL of 10,000 keys of 1 M in mid-traffic, undone
 test: ## all tests (the comparison with redis-server is skipped where there is none, unless CI=true)
 	go test -timeout 10m ./...
 
-race: ## all tests with the race detector, the long ones shortened
-	go test -race -short -timeout 15m ./...
+race: ## all tests with the race detector, the long ones shortened (RACE='./wal ./replicate' for some)
+	go test -race -short -timeout 15m $(RACE)
 
 sim: ## SEEDS (2000) lives of whole clusters in simulated time, in two processes
 	@mkdir -p bin && go test -c -o bin/sim.test ./test/sim

@@ -176,7 +176,8 @@ func (m *Mesh) inbound(ctx context.Context, g *gate, c net.Conn) *session {
 }
 
 func (m *Mesh) welcome(ctx context.Context, g *gate, c net.Conn) (PeerInfo, *session, error) {
-	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(past()) })()
+	raw := c // c is wrapped below
+	defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(past()) })()
 	if m.o.WrapServer != nil {
 		wctx, cancel := context.WithTimeout(ctx, m.o.HandshakeTimeout)
 		defer cancel()
