@@ -93,6 +93,7 @@ func statusTable(w io.Writer, st admin.ClusterStatus) {
 		fmt.Fprintln(w, "sync set: none, a write is answered when the active alone has it")
 	}
 	failoverText(w, st)
+	proofText(w, st)
 	if st.AtRisk.Statement != "" {
 		fmt.Fprintf(w, "if the active died now: %s\n", st.AtRisk.Statement)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"repld/failover"
 	"repld/internal/config"
@@ -33,6 +34,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		CacheBytes: int64(c.State.Cache), MemTableBytes: int64(c.State.Memtable),
 		StallLimit: c.Limits.Stall, CommitTimeout: c.Limits.CommitTimeout,
 		DiskReserve: int64(c.Disk.Reserve), ScrubRate: scrubRate(c.Scrub.Rate), ScrubEvery: c.Scrub.Every,
+		Verify:   node.VerifyOptions{Every: never(c.Verify.Every), Rate: scrubRate(c.Verify.Rate)},
 		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
 		Archive: node.ArchiveOptions{URL: c.Archive.URL, KeyFile: c.Archive.KeyFile, Interval: c.Archive.Interval, Role: c.Archive.Role, Rate: int64(c.Archive.Rate)},
@@ -107,6 +109,14 @@ func scrubRate(s config.Size) int64 {
 		return -1
 	}
 	return int64(s)
+}
+
+// never maps 0, which switches something off, to what the node takes for that.
+func never(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 func clientOptions(c *config.Config) server.Options {

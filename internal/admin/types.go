@@ -94,6 +94,8 @@ type NodeStatus struct {
 	Failover *FailoverStatus `json:"failover,omitempty"`
 
 	Archive *ArchiveStatus `json:"archive,omitempty"`
+	// Verified is how the last comparison of all copies that this node knows of came out; nil: none since it started.
+	Verified *Verification `json:"verified,omitempty"`
 }
 
 // TokenVoter is a node's view of the token log that the voters keep by majority.
@@ -187,6 +189,8 @@ type PromoteResult struct {
 type VerifyRequest struct {
 	WaitSeconds float64 `json:"wait_seconds,omitempty"` // for lagged standbys to reach the mark, default their delay + 30 s
 	BytesPerSec int64   `json:"bytes_per_second,omitempty"`
+	Keys        int     `json:"keys,omitempty"`        // list so many keys that differ, at most MaxVerifyKeys
+	RepairFrom  string  `json:"repair_from,omitempty"` // standbys that differ from this node are given its state
 }
 
 // VerifyResult says whether chain heads and digests agree.
@@ -195,6 +199,10 @@ type VerifyResult struct {
 	Mark  wal.Position `json:"mark"`
 	Nodes []NodeDigest `json:"nodes"`
 	Notes []string     `json:"notes,omitempty"`
+
+	Reference   string       `json:"reference,omitempty"` // the node that the others are compared with: the active, if it answered
+	Differences []Difference `json:"differences,omitempty"`
+	Repaired    []string     `json:"repaired,omitempty"` // standbys whose state was replaced; everything else is then as of after it
 }
 
 // NodeDigest is one node's digest of its state at Position.

@@ -67,6 +67,7 @@ type Config struct {
 	Probe     Probe     `key:"probe"`
 	Disk      Disk      `key:"disk"`
 	Scrub     Scrub     `key:"scrub"`
+	Verify    Verify    `key:"verify"`
 	Stop      Stop      `key:"stop"`
 	Archive   Archive   `key:"archive"`
 
@@ -260,6 +261,12 @@ type Disk struct {
 type Scrub struct {
 	Rate  Size          `key:"rate" default:"8MiB" zero:"ok" doc:"bytes a second that the scrub of log and state reads; 0: unlimited"`
 	Every time.Duration `key:"every" default:"6h" doc:"time between two scrubs"`
+}
+
+// Verify has the active compare all copies by itself.
+type Verify struct {
+	Every time.Duration `key:"every" default:"24h" zero:"ok" doc:"time between two comparisons of all copies; 0s: only at a person's word"`
+	Rate  Size          `key:"rate" default:"8MiB" zero:"ok" doc:"bytes a second that each node reads for it; 0: unlimited"`
 }
 
 // Stop is a clean stop.

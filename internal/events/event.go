@@ -31,6 +31,7 @@ const (
 	Audit     Kind = "audit"         // a person changed something through the admin socket
 	Hook      Kind = "hook"          // a hook ended, with its output
 	Security  Kind = "security"      // certificates, passwords, clients that were refused
+	Verified  Kind = "verified"      // the copies were compared, or found to differ
 	Dropped   Kind = "dropped"       // events before this one are missing
 )
 

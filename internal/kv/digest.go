@@ -73,7 +73,12 @@ func (sn *Snapshot) Digest(ctx context.Context, rate int64) (Digest, error) {
 
 // walkRows calls fn for each row in order, until it returns an error.
 func walkRows(r pebble.Reader, fn func(key, value []byte) error) error {
-	it, err := r.NewIter(nil)
+	return walkBounded(r, nil, fn)
+}
+
+// walkBounded is walkRows within bounds.
+func walkBounded(r pebble.Reader, o *pebble.IterOptions, fn func(key, value []byte) error) error {
+	it, err := r.NewIter(o)
 	if err != nil {
 		return readError("walk rows", err)
 	}

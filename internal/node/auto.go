@@ -178,6 +178,7 @@ func (g *group) heardBeat(b failover.Beat) {
 	if b.Epoch > g.fence.Epoch() {
 		g.observe(nodeState{Epoch: b.Epoch, Holder: b.Holder, Sync: b.Sync})
 	}
+	g.proof.heads.heard(b.Node, b.Position)
 	g.adoptMaintenance(b.Paused)
 	if b.Role == failover.RoleActive && b.Epoch == g.fence.Epoch() {
 		g.exposure.heard(b.End, g.log.Durable().LSN, g.o.Clock())

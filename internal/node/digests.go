@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 
 	"repld/internal/admin"
@@ -25,6 +27,8 @@ type digests struct {
 		stop     context.CancelFunc // ends the latest digest, if it is still going on
 		order    []string
 		results  map[string]admin.NodeDigest
+		ranges   map[string]kv.Ranges
+		kept     []*keptState
 		changed  chan struct{} // closed and replaced with each result
 	}
 }
@@ -40,7 +44,7 @@ const keptDigests = 16
 
 func newDigests(node string, rate int64, logger *slog.Logger) *digests {
 	d := &digests{node: node, rate: rate, logger: logger, work: make(chan waitingMark, keptDigests)}
-	d.mu.results = make(map[string]admin.NodeDigest)
+	d.mu.results, d.mu.ranges = make(map[string]admin.NodeDigest), make(map[string]kv.Ranges)
 	d.mu.changed = make(chan struct{})
 	return d
 }
@@ -64,6 +68,7 @@ func (d *digests) run(ctx context.Context) error {
 		case m := <-d.work:
 			d.digest(ctx, m)
 		case <-ctx.Done():
+			d.dropStates()
 			for {
 				select {
 				case m := <-d.work:
@@ -81,6 +86,7 @@ const replaced = "the state is being replaced by a snapshot"
 
 // cancel gives up what waits and what is going on: the state is about to be replaced. The caller sees to it that no marks come meanwhile.
 func (d *digests) cancel() {
+	d.dropStates()
 	d.mu.Lock()
 	d.mu.installs++
 	if d.mu.stop != nil {
@@ -114,7 +120,6 @@ func (d *digests) giveUp(m kv.Mark, why string) {
 }
 
 func (d *digests) digest(ctx context.Context, m waitingMark) {
-	defer m.Snapshot.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !d.begin(m, cancel) {
@@ -122,15 +127,31 @@ func (d *digests) digest(ctx context.Context, m waitingMark) {
 		return
 	}
 	r := admin.NodeDigest{Node: d.node, Position: m.Position}
-	sum, err := m.Snapshot.Digest(ctx, d.rate)
+	sum, ranges, err := m.Snapshot.DigestRanges(ctx, markRate(m.ID, d.rate))
 	if err != nil {
+		_ = m.Snapshot.Close() // what was read is of no use
 		r.Error = fmt.Sprintf("digest state: %v", err)
 		d.logger.Error("state digest failed", "mark", m.ID, "position", m.Position, "error", err)
 	} else {
 		r.Digest, r.Rows, r.Bytes = sum.Hash, uint64(sum.Rows), uint64(sum.Bytes)
 		d.logger.Info("state digest", "mark", m.ID, "position", m.Position, "digest", sum.Hash, "rows", sum.Rows)
+		d.keepState(m, ranges)
 	}
 	d.keep(m.ID, r)
+}
+
+// rateSeparator stands between the name of a mark and the bytes a second that its digests may read: a mark's id is all that the log carries of a request. A node that does
+// not know of it takes the whole for a name.
+const rateSeparator = ";rate="
+
+// markRate is the rate of a mark's digests: its own, but never above the node's.
+func markRate(id string, own int64) int64 {
+	_, text, _ := strings.Cut(id, rateSeparator)
+	rate, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || rate <= 0 || (own > 0 && own < rate) {
+		return own
+	}
+	return rate
 }
 
 func (d *digests) keep(id string, r admin.NodeDigest) {
@@ -142,6 +163,7 @@ func (d *digests) keep(id string, r admin.NodeDigest) {
 	d.mu.results[id] = r
 	for len(d.mu.order) > keptDigests {
 		delete(d.mu.results, d.mu.order[0])
+		delete(d.mu.ranges, d.mu.order[0])
 		d.mu.order = d.mu.order[1:]
 	}
 	close(d.mu.changed)

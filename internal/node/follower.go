@@ -63,6 +63,17 @@ func (f *follower) follow(node string) {
 	f.kick()
 }
 
+// restart ends the stream that runs; another one begins at once.
+func (f *follower) restart() {
+	f.mu.Lock()
+	if f.mu.cancel != nil {
+		f.mu.cancel()
+		f.mu.old = f.mu.idle
+	}
+	f.mu.Unlock()
+	f.kick()
+}
+
 // hold ends the stream that runs and lets none begin, until it is lifted.
 func (f *follower) hold(on bool) {
 	f.mu.Lock()

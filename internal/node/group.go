@@ -52,6 +52,7 @@ type group struct {
 	voter     *voter
 	probe     probe
 	exposure  exposure
+	proof     proof
 
 	maintenance maintenance
 	consented   atomic.Bool   // max_loss consented to the promotion under way

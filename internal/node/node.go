@@ -216,7 +216,7 @@ func (n *Node) parts() []part {
 		parts = append(parts, part{"hooks", g.hooks})
 	}
 	if len(n.o.Peers) > 0 {
-		parts = append(parts, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
+		parts = append(parts, part{"chain heads", g.compareHeads}, part{"self-verification", g.selfVerify}, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
 			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
 	}
 	return parts

@@ -112,6 +112,7 @@ type Options struct {
 	DiskReserve int64
 	ScrubRate   int64         // bytes/s that the scrub of log and state reads; negative: unlimited. Default 8 MiB/s
 	ScrubEvery  time.Duration // between two scrubs. Default 6 h
+	Verify      VerifyOptions
 	RepairWait  time.Duration // how long a node whose log is damaged looks for a peer that can repair it before it refuses to start. Default 30 s
 
 	Logger   *slog.Logger // default: discard
@@ -144,6 +145,7 @@ func (o *Options) EnsureDefaults() {
 	def(&o.ScrubRate, 8<<20)
 	def(&o.ScrubEvery, 6*time.Hour)
 	o.Archive.EnsureDefaults()
+	o.Verify.ensureDefaults()
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}

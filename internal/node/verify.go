@@ -11,8 +11,27 @@ import (
 )
 
 // verify proves that the copies agree: a mark goes through the log, every node digests its state where it applies the mark, and the digests
-// and positions must be the same everywhere. Equal positions include equal chain hashes, so the logs agree up to there too.
+// and positions must be the same everywhere. Equal positions include equal chain hashes, so the logs agree up to there too. States that differ are compared range by range,
+// and replaced if that is asked for.
 func (g *group) verify(ctx context.Context, req admin.VerifyRequest, emit func(admin.Event)) (admin.VerifyResult, error) {
+	if err := g.checkVerify(req); err != nil {
+		return admin.VerifyResult{}, err
+	}
+	out, err := g.verifyOnce(ctx, req, false, emit)
+	if err != nil || req.RepairFrom == "" || out.OK {
+		return out, err
+	}
+	repaired, err := g.repairStates(ctx, req.RepairFrom, out, emit)
+	if err != nil || len(repaired) == 0 {
+		return out, err
+	}
+	again, err := g.verifyOnce(ctx, req, false, emit)
+	again.Repaired = repaired
+	return again, err
+}
+
+// verifyOnce makes one comparison, and tells all nodes how it came out.
+func (g *group) verifyOnce(ctx context.Context, req admin.VerifyRequest, self bool, emit func(admin.Event)) (admin.VerifyResult, error) {
 	active := g.o.Name
 	if !g.active() {
 		active = g.otherHolder()
@@ -20,7 +39,11 @@ func (g *group) verify(ctx context.Context, req admin.VerifyRequest, emit func(a
 	if active == "" {
 		return admin.VerifyResult{}, &admin.Error{Code: admin.CodeNoActive, Message: "no active: a mark cannot be written"}
 	}
-	id := fmt.Sprintf("verify/%s/%d/%d", g.o.Name, time.Now().UnixNano(), g.marks.Add(1))
+	began := time.Now()
+	id := fmt.Sprintf("verify/%s/%d/%d", g.o.Name, began.UnixNano(), g.marks.Add(1))
+	if req.BytesPerSec > 0 {
+		id += fmt.Sprintf("%s%d", rateSeparator, req.BytesPerSec)
+	}
 	at, err := g.askMark(ctx, active, id)
 	if err != nil {
 		return admin.VerifyResult{}, fmt.Errorf("append digest mark on %s: %w", active, err)
@@ -40,8 +63,16 @@ func (g *group) verify(ctx context.Context, req admin.VerifyRequest, emit func(a
 			}
 		})
 	}
+	watched, done := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { g.keepStates(watched, id) })
 	all.Wait()
-	return compare(results), nil
+	done()
+	keeping.Wait()
+	out := compare(results, active)
+	g.narrow(ctx, id, req.Keys, &out)
+	g.tellVerified(ctx, verification(out, g.o.Name, self, began))
+	return out, nil
 }
 
 func (g *group) askMark(ctx context.Context, active, id string) (wal.LSN, error) {
@@ -94,26 +125,49 @@ func (g *group) delayOf(ctx context.Context, node string) time.Duration {
 	return g.peers.status(ctx, node).ApplyDelay
 }
 
-// compare takes the first digest that there is as the reference.
-func compare(results []admin.NodeDigest) admin.VerifyResult {
+// compare holds every digest against the active's, or the first one that there is.
+func compare(results []admin.NodeDigest, active string) admin.VerifyResult {
 	v := admin.VerifyResult{Nodes: results, OK: true}
 	var ref *admin.NodeDigest
+	for i := range results {
+		if d := &results[i]; d.Error == "" && (ref == nil || d.Node == active) {
+			ref = d
+		}
+	}
+	if ref != nil {
+		v.Reference, v.Mark = ref.Node, ref.Position
+	}
 	for i := range results {
 		d := &results[i]
 		switch {
 		case d.Error != "":
 			v.OK = false
 			v.Notes = append(v.Notes, fmt.Sprintf("%s: %s", d.Node, d.Error))
-		case ref == nil:
-			ref, v.Mark = d, d.Position
 		case d.Position != ref.Position:
 			v.OK = false
 			v.Notes = append(v.Notes, fmt.Sprintf("logs differ: %s has %s, %s has %s", ref.Node, ref.Position, d.Node, d.Position))
-		case d.Digest != ref.Digest || d.Rows != ref.Rows:
+		case !sameState(*d, *ref):
 			v.OK = false
 			v.Notes = append(v.Notes, fmt.Sprintf("states differ at lsn %d: %s has digest %s of %d rows, %s has %s of %d rows",
 				d.Position.LSN, ref.Node, ref.Digest, ref.Rows, d.Node, d.Digest, d.Rows))
 		}
 	}
 	return v
+}
+
+func sameState(a, b admin.NodeDigest) bool { return a.Digest == b.Digest && a.Rows == b.Rows }
+
+// odd lists the nodes that differ from the reference.
+func odd(v admin.VerifyResult) (names []string) {
+	for _, ref := range v.Nodes {
+		if ref.Node != v.Reference {
+			continue
+		}
+		for _, d := range v.Nodes {
+			if d.Error == "" && (d.Position != ref.Position || !sameState(d, ref)) {
+				names = append(names, d.Node)
+			}
+		}
+	}
+	return names
 }
