@@ -159,7 +159,7 @@ func CompareRanges(a, b Ranges, fn func(RangeDiff)) {
 		from, _ := firstOf(as, bs)
 		d := RangeDiff{From: from, Row: rows}
 		for { // up to the next place where both begin a range; rows stand for themselves
-			at, both := firstOf(as, bs)
+			at, _ := firstOf(as, bs)
 			if len(as) > 0 && bytes.Equal(as[0].From, at) {
 				d.A.take(as[0])
 				as = as[1:]
@@ -168,10 +168,9 @@ func CompareRanges(a, b Ranges, fn func(RangeDiff)) {
 				d.B.take(bs[0])
 				bs = bs[1:]
 			}
-			if at, both = firstOf(as, bs); rows || both || len(as)+len(bs) == 0 {
-				d.To = a.To
-				if len(as)+len(bs) > 0 {
-					d.To = at
+			if next, both := firstOf(as, bs); rows || both || len(as)+len(bs) == 0 {
+				if d.To = a.To; len(as)+len(bs) > 0 {
+					d.To = next
 				}
 				break
 			}
