@@ -15,6 +15,8 @@ const (
 	// splitDivisor bounds a gathered batch to this part of a memtable: a batch above half of one is kept
 	// by Pebble until it is flushed, and its operations cost a memtable more than their bytes.
 	splitDivisor = 16
+	// largeDivisor: a batch of this part of a memtable may be one that Pebble keeps: there an operation of a few bytes takes a hundred.
+	largeDivisor = 64
 	// keepBuffer is the largest batch buffer that is kept for the next call.
 	keepBuffer = 8 << 20
 )
@@ -151,6 +153,10 @@ func (s *Store) commitBatch(n uint32) error {
 	binary.LittleEndian.PutUint32(buf[8:], n)
 	if err := batch.SetRepr(buf); err != nil {
 		return err
+	}
+	if len(buf) >= int(s.o.MemTableBytes/largeDivisor) {
+		// Pebble may put it beside the memtables and flush it, and them, before it is visible: see flush. The snapshot keeps what is.
+		defer s.db.NewSnapshot().Close()
 	}
 	t := s.health.guard("commit", s.o.StallLimit)
 	err := s.db.Apply(batch, pebble.NoSync)

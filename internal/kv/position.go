@@ -51,9 +51,24 @@ func (s *Store) Flush() error {
 	defer s.gate.leave()
 	t := s.health.guard("flush", s.o.StallLimit)
 	defer t.Stop()
-	if err := s.db.Flush(); err != nil {
+	if err := s.flush(); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
+	return nil
+}
+
+// flush ends the memtable between two commits and waits until it is in a file. A memtable must never be ended within a commit: what a
+// commit has put there is invisible until Pebble publishes it, but a flush keeps of each key the newest version only (and those that
+// snapshots need), so until then readers would find neither the new version nor the one before it, but an older one (R14).
+// RocksDB had the same: github.com/facebook/rocksdb/pull/14681.
+func (s *Store) flush() error {
+	s.apply.Lock()
+	flushed, err := s.db.AsyncFlush()
+	s.apply.Unlock()
+	if err != nil {
+		return err
+	}
+	<-flushed
 	return nil
 }
 
@@ -67,7 +82,7 @@ func (s *Store) Checkpoint(dir string) (wal.Position, error) {
 	defer s.gate.leave()
 	t := s.health.guard("checkpoint", 4*s.o.StallLimit)
 	defer t.Stop()
-	if err := s.db.Flush(); err != nil {
+	if err := s.flush(); err != nil {
 		return wal.Position{}, fmt.Errorf("checkpoint: %w", err)
 	}
 	if err := s.db.Checkpoint(dir); err != nil {
