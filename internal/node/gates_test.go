@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/admin"
 	"repld/internal/kv"
 	"repld/replicate"
 	"repld/wal"
@@ -123,6 +125,43 @@ func TestEpochOpensWithItsFirstRecord(t *testing.T) {
 	cancel()
 	if err := soon(t, started, "the end of the start"); err == nil {
 		t.Fatal("the epoch began and nobody has acked")
+	}
+}
+
+// An active whose fence knows a newer epoch, and whose role machine does not yet, never says that it is the active of that epoch: two nodes would be.
+func TestFencedIsNotActive(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 0, nil, "a", "b")
+	c.start()
+	c.promote("a")
+	c.settled("a")
+	g := c.nodes["a"].group
+	if s := g.nodeStatus(); s.Role != admin.RoleActive || s.Holder != "a" {
+		t.Fatalf("%s, holder %s", s.Role, s.Holder)
+	}
+	stop := make(chan struct{})
+	seen := make(chan string, 1)
+	go func() {
+		defer close(seen)
+		for {
+			if s := g.nodeStatus(); s.Role == admin.RoleActive && s.Holder != "a" {
+				seen <- fmt.Sprintf("%s in epoch %d of %s", s.Role, s.Epoch, s.Holder)
+				return
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	errorless(t, g.fence.Observe(g.fence.Epoch()+1, "b", wal.SyncSet{}))
+	if r := g.role(g.fence.State()); r == admin.RoleActive {
+		t.Errorf("right after epoch %d of b: %s", g.fence.Epoch(), r)
+	}
+	close(stop)
+	if said := <-seen; said != "" {
+		t.Error(said)
 	}
 }
 

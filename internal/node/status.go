@@ -19,7 +19,7 @@ import (
 func (g *group) nodeStatus() admin.NodeStatus {
 	st := g.fence.State()
 	s := admin.NodeStatus{
-		Node: g.o.Name, Role: string(g.runner.Role()), Mode: string(g.o.Mode), ApplyDelay: g.o.ApplyDelay, Incarnation: g.incarnation,
+		Node: g.o.Name, Role: g.role(st), Mode: string(g.o.Mode), ApplyDelay: g.o.ApplyDelay, Incarnation: g.incarnation,
 		Version: g.o.Version, PID: os.Getpid(), Started: g.started, Epoch: st.Epoch(), Holder: st.Holder(), Sync: st.Sync(), Voter: st.Voter,
 		Blank: g.answer().Blank, Start: g.log.Start(), Durable: g.log.Durable(), End: g.log.End(), Committed: g.commit.lsn(),
 		LogBytes: g.log.Bytes(), Degraded: g.alarms.get(alarmDegraded), Alarms: g.alarms.list(), CertificateEnd: g.o.certificateEnd(), Token: tokenStatus(g.raft),
@@ -47,6 +47,16 @@ func (g *group) nodeStatus() admin.NodeStatus {
 		s.Lag.ApplySeconds = g.age(s.Applied.LSN + 1)
 	}
 	return s
+}
+
+// role is what this node says to be under the epoch that it names with it. Between the moment at which a newer epoch of another node is persisted and the moment at
+// which the role machine has heard of it, the gate is shut and nothing commits (epochRose): then this node is fenced, not the active of that epoch.
+func (g *group) role(st failover.State) string {
+	r := g.runner.Role()
+	if r == failover.RoleActive && st.Holder() != g.o.Name {
+		r = failover.RoleFenced
+	}
+	return string(r)
 }
 
 // followStatus fills in what a standby knows of its source.
