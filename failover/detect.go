@@ -270,7 +270,7 @@ func (d *Detector) actStandby() {
 	}
 	if e.polling {
 		if d.now-e.asked >= 2*d.o.Interval {
-			d.pollFailed("no majority of the voters answered")
+			d.pollFailed(noMajority, 0)
 		}
 		return
 	}
@@ -403,18 +403,25 @@ func (d *Detector) voted(v Voted) {
 	d.count()
 }
 
-// count ends the poll when its outcome is clear.
+// count ends the poll when its outcome is clear. Nobody waits for the answer of a voter that is suspected itself, as the old active is.
 func (d *Detector) count() {
 	e := &d.election
-	support, against, reason := 1, 0, ""
-	for n, v := range e.votes {
-		if v.Support {
+	support, open, reason, wait := 1, 0, "", Mono(0)
+	for n, p := range d.peers {
+		v, voted := e.votes[n]
+		switch {
+		case !voted && !p.suspected:
+			open++
+		case !voted:
+		case v.Support:
 			support++
-			continue
-		}
-		against++
-		if text := n + ": " + v.Reason; reason == "" || text < reason {
-			reason = text
+		default:
+			if text := n + ": " + v.Reason; reason == "" || text < reason {
+				reason = text
+			}
+			if v.Wait > 0 && (wait == 0 || v.Wait < wait) {
+				wait = v.Wait
+			}
 		}
 	}
 	voters := len(d.peers) + 1
@@ -423,17 +430,23 @@ func (d *Detector) count() {
 		e.polling, e.trying = false, true
 		d.said = ""
 		d.emit(Promote{Reason: fmt.Sprintf("automatic, supported by %d of %d voters: %s", support, voters, d.why)})
-	case against > (voters-1)/2:
-		d.pollFailed(reason)
+	case support+open <= voters/2:
+		d.pollFailed(cmp.Or(reason, noMajority), wait)
 	}
 }
 
-// pollFailed tries again soon: whom another voter still hears it may cease to hear in a moment.
-func (d *Detector) pollFailed(reason string) {
+const noMajority = "no majority of the voters answered"
+
+// pollFailed tries again soon: whom another voter still hears it may cease to hear in a moment, at the latest after wait, if that is known.
+func (d *Detector) pollFailed(reason string, wait Mono) {
 	e := &d.election
 	e.polling = false
 	e.fails++
-	e.retry = d.now + (d.o.Interval/4)<<min(e.fails-1, 5)
+	after := (d.o.Interval / 4) << min(e.fails-1, 5)
+	if wait > 0 {
+		after = min(after, wait)
+	}
+	e.retry = d.now + after
 	d.wait("not supported: " + reason)
 }
 
@@ -467,7 +480,9 @@ func (d *Detector) Judge(p Poll) Vote {
 		return no("it is taking over itself")
 	}
 	if node, age := d.hears(p.Candidate); node != "" {
-		return no("it heard the active %s %d ms ago", node, age.Milliseconds())
+		v := no("it heard the active %s %d ms ago", node, age.Milliseconds())
+		v.Wait = max(d.o.Lease, d.o.Suspect) - age
+		return v
 	}
 	if !d.isWitness() && p.Lagged && !d.self.Lagged && !d.self.Held && d.self.Voter && !d.self.Blank {
 		return no("it is a hot standby, the candidate a lagged one")

@@ -51,6 +51,7 @@ type Poll struct {
 type Vote struct {
 	Support bool   `json:"support"`
 	Reason  string `json:"reason,omitempty"`
+	Wait    Mono   `json:"wait,omitempty"` // after which the voter would support the candidate, if nothing else happens; 0: not known
 }
 
 // Self is what the detector must know of its own node.

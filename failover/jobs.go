@@ -154,12 +154,24 @@ func (j *jobs) progress(attempt uint64) func(string) {
 	return func(text string) { j.post(Progressed{Attempt: attempt, Text: text}) }
 }
 
+// survey loads the token and asks the nodes, at once: what it sees is only a reason to try. The token is taken against the revision that was loaded, and what binds
+// are the answers to the fence.
 func (j *jobs) survey(ctx context.Context, a Survey) Event {
-	token, err := j.r.o.Store.Load(ctx)
-	if err != nil {
-		return SurveyDone{Attempt: a.Attempt, Err: fmt.Errorf("load token: %w", err)}
+	type loaded struct {
+		token Record
+		err   error
 	}
-	return SurveyDone{Attempt: a.Attempt, Answers: j.r.o.Host.Survey(ctx), Token: token}
+	load := make(chan loaded, 1)
+	go func() {
+		token, err := j.r.o.Store.Load(ctx)
+		load <- loaded{token, err}
+	}()
+	answers := j.r.o.Host.Survey(ctx)
+	l := <-load
+	if l.err != nil {
+		return SurveyDone{Attempt: a.Attempt, Err: fmt.Errorf("load token: %w", l.err)}
+	}
+	return SurveyDone{Attempt: a.Attempt, Answers: answers, Token: l.token}
 }
 
 // acquire takes the token and then has this node obey it: from here on it accepts nothing of a lower epoch (R3).

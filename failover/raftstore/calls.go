@@ -18,6 +18,7 @@ import (
 const (
 	opHello = "hello" // who are you, and what do you know of the cluster
 	opJoin  = "join"  // leader: make me a voter in place of the one that had my name
+	opElect = "elect" // stand for leader: the present one, named by id, is gone
 	opLoad  = "load"  // leader: the record
 	opSet   = "set"   // leader: CompareAndSet
 )
@@ -28,7 +29,8 @@ const maxCall = 1 << 20
 // question is one line of JSON, and so is the answer.
 type question struct {
 	Op      string   `json:"op"`
-	ID      string   `json:"id,omitempty"` // of the voter that asks
+	ID      string   `json:"id,omitempty"` // of the voter that asks; elect: name of the leader that is gone
+	Proof   bool     `json:"proof,omitempty"`
 	Command *command `json:"command,omitempty"`
 }
 
@@ -98,6 +100,8 @@ func (s *Store) answer(ctx context.Context, from string, q question) answer {
 	case opHello:
 	case opJoin:
 		err = s.admit(ctx, from, q.ID)
+	case opElect:
+		err = s.elect(Gone{Voter: q.ID, Proof: q.Proof})
 	case opLoad:
 		a.Record, err = s.loadHere(ctx)
 	case opSet:

@@ -41,6 +41,7 @@ type cluster struct {
 	mu    sync.Mutex
 	up    map[string]*voter
 	cut   map[string]bool // cut off from all others
+	ice   map[string]bool // stands still: what is sent to it or by it goes nowhere, and nobody is told
 	conns map[string][]net.Conn
 }
 
@@ -53,7 +54,7 @@ type voter struct {
 }
 
 func newCluster(t *testing.T, names ...string) *cluster {
-	c := &cluster{t: t, names: names, disks: map[string]vfs.FS{}, up: map[string]*voter{}, cut: map[string]bool{}, conns: map[string][]net.Conn{}}
+	c := &cluster{t: t, names: names, disks: map[string]vfs.FS{}, up: map[string]*voter{}, cut: map[string]bool{}, ice: map[string]bool{}, conns: map[string][]net.Conn{}}
 	for _, n := range names {
 		c.disks[n] = newDisk(t)
 	}
@@ -152,7 +153,9 @@ func (c *cluster) dial(from, to, kind string) (net.Conn, error) {
 	if !c.connected(from, to) {
 		return nil, errors.New("no session")
 	}
-	a, b := net.Pipe()
+	p, q := net.Pipe()
+	lost := func() bool { return c.frozen(from, to) }
+	a, b := net.Conn(&sieve{p, lost}), net.Conn(&sieve{q, lost})
 	c.mu.Lock()
 	v := c.up[to]
 	c.conns[from], c.conns[to] = append(c.conns[from], a), append(c.conns[to], b)
@@ -162,6 +165,39 @@ func (c *cluster) dial(from, to, kind string) (net.Conn, error) {
 	}
 	go v.Handle(from, kind, b)
 	return a, nil
+}
+
+// sieve loses what is written while lost says so.
+type sieve struct {
+	net.Conn
+	lost func() bool
+}
+
+func (s *sieve) Write(b []byte) (int, error) {
+	if s.lost() {
+		return len(b), nil
+	}
+	return s.Conn.Write(b)
+}
+
+func (c *cluster) frozen(a, b string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ice[a] || c.ice[b]
+}
+
+// freeze has a voter stand still, as far as the others can tell; thaw ends it, and every connection.
+func (c *cluster) freeze(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ice[name] = true
+}
+
+func (c *cluster) thaw(name string) {
+	c.mu.Lock()
+	c.ice[name] = false
+	c.mu.Unlock()
+	c.hangUp(name)
 }
 
 func (c *cluster) hangUp(name string) {

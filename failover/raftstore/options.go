@@ -29,12 +29,12 @@ type Options struct {
 	Prefer []string
 	// Dial opens a stream of a kind to another voter, and fails at once when there is no connection to it. Required with other voters.
 	Dial func(ctx context.Context, voter, kind string) (net.Conn, error)
-	// Connected reports whether there is a connection to a voter. Default: always.
+	// Connected reports whether there is a connection to a voter, and no sign that it is gone: leadership is handed to such a one. Default: always.
 	Connected func(voter string) bool
 	// OnFatal is told, at most once, that the journal's disk failed: the node has to leave (R10). Default: nothing.
 	OnFatal func(error)
 
-	Election   time.Duration // silence of the leader before another voter asks to be elected, default 300 ms
+	Election   time.Duration // silence of the leader before another voter asks to be elected, default 600 ms
 	Timeout    time.Duration // longest that Load and CompareAndSet take, default 10 s
 	MaxJournal int64         // bytes at which a journal is written anew, default 1 MiB
 	Keep       uint64        // raft log entries kept behind a snapshot, default 64; a snapshot is taken each 2·Keep entries
@@ -47,7 +47,7 @@ func (o *Options) EnsureDefaults() {
 		o.FS = vfs.Default
 	}
 	if o.Election == 0 {
-		o.Election = 300 * time.Millisecond
+		o.Election = 600 * time.Millisecond
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second

@@ -37,7 +37,7 @@ func (s *Store) config() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(s.address())
 	c.HeartbeatTimeout, c.ElectionTimeout = s.o.Election, s.o.Election
-	c.LeaderLeaseTimeout = s.o.Election * 3 / 4
+	c.LeaderLeaseTimeout = s.o.Election // no lease of ours hangs on it: a leader that gives up early for a hiccup would cost an election
 	c.SnapshotThreshold, c.TrailingLogs = 2*s.o.Keep, s.o.Keep
 	c.SnapshotInterval = 30 * time.Second
 	c.Logger = newLogger(s.o.Logger)
@@ -66,6 +66,7 @@ func (s *Store) start(servers []raft.Server) error {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok
 	}))
+	s.trans = trans
 	s.raft.Store(r)
 	go s.watchLeader(seen)
 	s.leaderMoved()
@@ -294,25 +295,25 @@ func (s *Store) admit(ctx context.Context, name, addr string) error {
 // lead does the duties of the leader, while this voter is it, until ctx ends: leadership is kept off the active, so that losing the active costs no
 // election, and with voters that have no data of their own.
 func (s *Store) lead(ctx context.Context) {
-	t := time.NewTicker(max(s.o.Election/2, 20*time.Millisecond))
+	t := time.NewTicker(max(s.o.Election/4, 10*time.Millisecond))
 	defer t.Stop()
 	var rest time.Time // after an attempt that failed
+	was := ""          // whom the tick before would have handed on to
 	for {
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			return
 		}
-		if time.Now().Before(rest) {
-			continue
-		}
 		to := s.successor()
-		if to == "" {
+		// At the second tick only: at the first one the promotion that made this node the active may be under way, which needs leader and disk.
+		if first := to != was; to == "" || first || time.Now().Before(rest) {
+			was = to
 			continue
 		}
 		if err := s.transfer(ctx, to); err != nil {
 			s.o.Logger.Debug("leadership of the token log not handed on", "to", to, "error", err)
-			rest = time.Now().Add(10 * s.o.Election)
+			rest = time.Now().Add(2 * s.o.Election)
 		}
 	}
 }
@@ -330,18 +331,15 @@ func (s *Store) successor() string {
 	return s.other(r)
 }
 
-// other is the best voter to lead besides this one, "" when none is connected.
-func (s *Store) other(r *raft.Raft) (best string) {
+// other is the address of the best voter to lead besides this one, "" when none is connected.
+func (s *Store) other(r *raft.Raft) string {
+	to := s.best(r, s.o.Node)
 	for _, v := range s.servers(r) {
-		name := voterName(string(v.ID))
-		if v.Suffrage != raft.Voter || name == s.o.Node || !s.o.Connected(name) {
-			continue
-		}
-		if best == "" || slices.Contains(s.o.Prefer, name) && !slices.Contains(s.o.Prefer, voterName(best)) {
-			best = string(v.ID)
+		if to != "" && voterName(string(v.ID)) == to {
+			return string(v.ID)
 		}
 	}
-	return best
+	return ""
 }
 
 func (s *Store) transfer(ctx context.Context, to string) error {

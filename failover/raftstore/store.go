@@ -36,6 +36,7 @@ type Store struct {
 	}
 
 	raft  atomic.Pointer[raft.Raft] // nil until this voter takes part
+	trans *raft.NetworkTransport    // raft's; set before raft is
 	state atomic.Pointer[string]    // what a voter that does not take part yet waits for
 	moved atomic.Pointer[chan struct{}]
 
@@ -58,7 +59,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{o: o, journal: j, token: newToken(o.OnFatal)}
-	s.layer = newLayer(s.address(), o.Dial)
+	s.layer = newLayer(s.address(), s.open)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	changed := make(chan struct{})
 	s.moved.Store(&changed)
@@ -116,19 +117,27 @@ func (s *Store) Watch(ctx context.Context, after uint64) (failover.Record, error
 // askAgain is how soon a question is asked again when nobody could answer it and no change of leader was seen.
 const askAgain = 20 * time.Millisecond
 
+// errMoved ends a question to a voter that leads no more: it may be gone, and would never answer. The command's nonce makes asking the next one safe.
+var errMoved = errors.New("the leader of the token log changed")
+
 // onLeader has the leader answer q, whoever it is, within the time limit.
 func (s *Store) onLeader(ctx context.Context, q question) (failover.Record, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.o.Timeout, fmt.Errorf("token store: no answer within %s", s.o.Timeout))
 	defer cancel()
 	why := errRetry
+	var urged time.Time // when a successor was last asked for
 	for {
 		changed := *s.moved.Load()
-		rec, err := s.try(ctx, q)
+		rec, err := s.tryUntil(ctx, changed, q)
 		switch {
 		case err == nil, errors.Is(err, failover.ErrConflict), errors.Is(err, failover.ErrInvalid), errors.Is(err, failover.ErrFailed), errors.Is(err, failover.ErrVersion):
 			return rec, err
 		case ctx.Err() == nil:
 			why = err
+		}
+		if leader := s.leaderName(); leader != "" && leader != s.o.Node && !s.o.Connected(leader) && time.Since(urged) > s.o.Election/4 {
+			urged = time.Now()
+			s.LeaderGone(Gone{Voter: leader})
 		}
 		again := time.NewTimer(askAgain)
 		select {
@@ -143,6 +152,36 @@ func (s *Store) onLeader(ctx context.Context, q question) (failover.Record, erro
 		}
 		again.Stop()
 	}
+}
+
+// leaderName is the leader as far as this voter knows, "" for none.
+func (s *Store) leaderName() string {
+	r := s.raft.Load()
+	if r == nil {
+		return ""
+	}
+	_, id := r.LeaderWithID()
+	return voterName(string(id))
+}
+
+// tryUntil is try until the leader changes.
+func (s *Store) tryUntil(ctx context.Context, changed <-chan struct{}, q question) (failover.Record, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-changed:
+			cancel(fmt.Errorf("%w: %w", errMoved, errRetry))
+		case <-done:
+		}
+	})
+	defer func() {
+		close(done)
+		cancel(nil)
+		watch.Wait()
+	}()
+	return s.try(ctx, q)
 }
 
 // try asks whoever is leader as far as this voter knows.

@@ -111,7 +111,7 @@ type Token struct {
 	Store    string        `key:"store" default:"file" oneof:"file raft etcd" doc:"kind of token store: file, raft (in the nodes and witnesses themselves; at least three) or etcd"`
 	Path     string        `key:"path" kind:"path" doc:"for file: an existing folder for the token's files (default: in DATA)"`
 	Shared   bool          `key:"shared" default:"false" doc:"for file: path is on storage that all nodes share"`
-	Election time.Duration `key:"election" default:"300ms" doc:"for raft: silence of the token log's leader before another voter asks to lead"`
+	Election time.Duration `key:"election" default:"600ms" doc:"for raft: silence of the token log's leader before another voter asks to lead"`
 	Etcd     Etcd          `key:"etcd"`
 }
 

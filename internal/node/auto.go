@@ -135,6 +135,7 @@ func (g *group) newFailover(mesh *replicate.Mesh) error {
 		obeys:   func() (wal.Epoch, string) { st := g.fence.State(); return st.Epoch(), st.Holder() },
 		heard:   g.heardBeat,
 		acked:   g.ackedBeat,
+		gone:    leaderGone(g.raft),
 		leased:  g.lease.live,
 		traffic: g.logTraffic,
 		do:      g.carryOut,

@@ -25,7 +25,7 @@ func (g *group) openToken(mesh *replicate.Mesh) error {
 	case o.Token != nil:
 		g.token, g.closeTok = o.Token, o.CloseToken
 	case o.Raft != nil && len(o.Peers) > 0:
-		store, err := openRaft(o, g.path("token"), g.path("token/raft"), mesh, g.logger, g.fatal)
+		store, err := openRaft(o, g.path("token"), g.path("token/raft"), mesh, g.logger, g.fatal, func(peer string) bool { return g.voter.suspected(peer) })
 		if err != nil {
 			return err
 		}
@@ -49,8 +49,8 @@ func (g *group) runToken(ctx context.Context) error {
 	return g.raft.Run(ctx)
 }
 
-// openRaft opens this node's voter of the token log and ties it to the sessions between nodes.
-func openRaft(o *Options, parent, dir string, mesh *replicate.Mesh, logger *slog.Logger, fatal func(error)) (*raftstore.Store, error) {
+// openRaft opens this node's voter of the token log and ties it to the sessions between nodes. gone is asked only once the voter runs.
+func openRaft(o *Options, parent, dir string, mesh *replicate.Mesh, logger *slog.Logger, fatal func(error), gone func(peer string) bool) (*raftstore.Store, error) {
 	for _, d := range []string{parent, dir} {
 		if err := makeDir(o.FS, d); err != nil {
 			return nil, err
@@ -61,7 +61,7 @@ func openRaft(o *Options, parent, dir string, mesh *replicate.Mesh, logger *slog
 		Dial: func(ctx context.Context, voter, kind string) (net.Conn, error) {
 			return mesh.Open(ctx, voter, kind, o.Group)
 		},
-		Connected: func(voter string) bool { return connected(mesh, voter) },
+		Connected: func(voter string) bool { return connected(mesh, voter) && !gone(voter) }, // a session outlives a silent host for long
 		OnFatal:   func(err error) { fatal(err) },
 		Logger:    logger,
 	}
@@ -83,6 +83,15 @@ func openRaft(o *Options, parent, dir string, mesh *replicate.Mesh, logger *slog
 		})
 	}
 	return store, nil
+}
+
+// leaderGone tells the token log of a node that is gone, so that no promotion waits for raft to notice.
+func leaderGone(s *raftstore.Store) func(peer string, proof bool) {
+	return func(peer string, proof bool) {
+		if s != nil {
+			s.LeaderGone(raftstore.Gone{Voter: peer, Proof: proof})
+		}
+	}
 }
 
 func connected(mesh *replicate.Mesh, peer string) bool {

@@ -40,6 +40,7 @@ type voterOptions struct {
 	obeys    func() (wal.Epoch, string)                               // the fence
 	heard    func(failover.Beat)                                      // every beat of a peer, before it is answered: persists a newer epoch (R3)
 	acked    func(peer string, ack heartbeat.Ack, sent failover.Mono) // an answer to a beat of ours
+	gone     func(peer string, proof bool)                            // a peer is suspected; must not block
 	leased   func() bool                                              // whether this node, if active, has its lease
 	traffic  func() (node string, epoch wal.Epoch, heard bool)        // of the log stream since the last call
 	record   func(failover.Measure)                                   // for the journal
@@ -163,6 +164,7 @@ func (v *voter) note(m failover.Measure) {
 	switch m := m.(type) {
 	case failover.Suspected:
 		v.o.logger.Warn("node suspected", "peer", m.Node, "evidence", m.Evidence)
+		v.o.gone(m.Node, m.Proof)
 		if m.Proof {
 			v.promise.Lock()
 			v.promise.Dead(m.Node)

@@ -163,7 +163,7 @@ func (w *Witness) openParts() (err error) {
 	}
 	if o.Raft != nil && o.Token == nil {
 		parent := o.FS.PathJoin(w.dir, "token")
-		if w.raft, err = openRaft(o, parent, o.FS.PathJoin(parent, "raft"), w.mesh, w.logger, w.fail); err != nil {
+		if w.raft, err = openRaft(o, parent, o.FS.PathJoin(parent, "raft"), w.mesh, w.logger, w.fail, func(peer string) bool { return w.voter.suspected(peer) }); err != nil {
 			return err
 		}
 	}
@@ -216,6 +216,7 @@ func (w *Witness) newVoter() (err error) {
 		acked: func(_ string, a heartbeat.Ack, _ failover.Mono) {
 			w.observe(nodeState{Epoch: a.Epoch, Holder: a.Holder})
 		},
+		gone:    leaderGone(w.raft),
 		leased:  func() bool { return false },
 		traffic: func() (string, wal.Epoch, bool) { return "", 0, false },
 		do:      func(context.Context, failover.Measure, *voter) {}, // it is no candidate

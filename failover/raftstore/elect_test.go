@@ -1,0 +1,114 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"repld/failover/tokentest"
+)
+
+// elect has a first leader elected, where raft by itself would take its time.
+func (c *cluster) elect() {
+	c.t.Helper()
+	c.until(func() error {
+		for _, n := range c.names {
+			if c.get(n).raft.Load() == nil {
+				return fmt.Errorf("%s does not take part yet", n)
+			}
+		}
+		return nil
+	})
+	c.get("a").LeaderGone(Gone{Voter: "nobody", Proof: true})
+	c.leader()
+}
+
+// A leader that is known to be gone is replaced without waiting for raft's own timeouts, which are far away here, and all who notice mean the same successor.
+func TestLeaderGone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b", "c")
+	c.tune = func(o *Options) { o.Election = 5 * time.Minute }
+	c.start("a", "b", "c")
+	c.elect()
+	for range 3 {
+		old := c.leader()
+		rec := c.set(c.follower(old), old)
+		c.kill(old)
+		for _, n := range c.names {
+			if v := c.get(n); v != nil {
+				v.LeaderGone(Gone{Voter: old, Proof: true})
+			}
+		}
+		want := c.follower(old)
+		if got := c.leader(); got != want {
+			t.Fatalf("%s leads after %s, want %s", got, old, want)
+		}
+		c.loads(rec)
+		c.set(want, "x")
+		c.start(old)
+	}
+}
+
+// Who asks for the token while its leader is gone brings the election about, whoever noticed first: the question itself does when there is no session with the leader.
+func TestLoadReplacesLostLeader(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b", "c")
+	c.start("a", "b", "c")
+	old := c.leader()
+	rec := c.set(old, "x")
+	c.kill(old)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if got, err := c.get(c.follower(old)).Load(ctx); err != nil || got.Rev != rec.Rev {
+		t.Fatalf("load after the leader's end: %+v, %v", got, err)
+	}
+}
+
+// Nobody's word takes the lead from a leader that this voter hears, unless it is proof.
+func TestLeaderHeardIsNotGone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b", "c")
+	c.tune = func(o *Options) { o.Election = 10 * time.Second }
+	c.start("a", "b", "c")
+	c.elect()
+	leader := c.leader()
+	c.set(leader, "x") // heard just now by all
+	other := c.get(c.follower(leader))
+	if err := other.elect(Gone{Voter: leader}); !errors.Is(err, errRetry) {
+		t.Fatalf("a leader that was heard is replaced: %v", err)
+	}
+	if err := other.elect(Gone{Voter: other.o.Node, Proof: true}); !errors.Is(err, errRetry) {
+		t.Fatalf("a voter believes that it is gone itself: %v", err)
+	}
+	if got := c.leader(); got != leader {
+		t.Fatalf("%s leads, want %s", got, leader)
+	}
+}
+
+// A question to a leader that will never answer ends when another one leads: a command that was asked for twice is done once.
+func TestQuestionFollowsTheLeader(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b", "c")
+	c.start("a", "b", "c")
+	old := c.leader()
+	through := c.get(c.follower(old))
+	rec := c.set(old, "x")
+	c.freeze(old)
+	type result struct {
+		rev uint64
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		got, err := through.CompareAndSet(ctx, rec.Rev, tokentest.Next(rec.Epoch+1, "y"))
+		done <- result{got.Rev, err}
+	}()
+	if got := <-done; got.err != nil || got.rev != rec.Rev+1 {
+		t.Fatalf("set while the leader stands still: rev %d, %v; want %d", got.rev, got.err, rec.Rev+1)
+	}
+	c.thaw(old)
+}
