@@ -16,9 +16,10 @@ func (a *app) verifyCmd() *cobra.Command {
 	var wait time.Duration
 	var rate string
 	var noReplay bool
+	var f archiveFlags
 	cmd := &cobra.Command{
-		Use:   "verify [DIR]",
-		Short: "Prove that the copies agree, or that a data directory is whole",
+		Use:   "verify [DIR|URL]",
+		Short: "Prove that the copies agree, or that a data directory, checkpoint or archive is whole",
 		Long: `Without DIR: a mark is written to the log; every node digests its state at exactly that point, without stopping, and chain heads and
 digests are compared. A lagged standby answers when it has reached the mark.
 
@@ -30,11 +31,17 @@ row of the state; snapshots that wait for installation; identity and epoch slots
 state is rebuilt from it in a temporary folder and compared. Nothing is changed; the log of a running node can be
 verified too, its state only when it is stopped.
 
+DIR may also be a checkpoint or snapshot (with its manifest: every file by its hash), a bare state, or the folder of an archive; URL is an archive's (file:///path,
+s3://bucket/prefix?endpoint=host:port): every object of every backup and all archived log is read back. Without --of all clusters that are found there are checked.
+
 The exit code is 0, 6 (difference or damage) or 1 (could not be verified).`,
-		Example: "  replctl verify\n  replctl verify --wait 2h        # for a standby that lags by an hour\n  replctl verify --keys 100       # and which keys differ\n  replctl verify --repair-from a  # and give those that differ the state of the active\n  replctl verify /var/lib/repld -o json",
+		Example: "  replctl verify\n  replctl verify --wait 2h        # for a standby that lags by an hour\n  replctl verify --keys 100       # and which keys differ\n  replctl verify --repair-from a  # and give those that differ the state of the active\n  replctl verify /var/lib/repld -o json\n  replctl verify file:///backup/repld",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
+				if done, err := a.verifyCopy(cmd.Context(), args[0], f); done {
+					return err
+				}
 				return a.verifyDir(cmd.Context(), args[0], !noReplay)
 			}
 			bytes, err := parseRate(rate)
@@ -58,6 +65,9 @@ The exit code is 0, 6 (difference or damage) or 1 (could not be verified).`,
 	cmd.Flags().StringVar(&rate, "rate", "", "bytes a second that each node reads at most, like 50MiB (default: unlimited)")
 	cmd.Flags().IntVar(&req.Keys, "keys", 0, "name so many `rows` that differ, at most 10000 (a key has a row, and one more when it expires)")
 	cmd.Flags().StringVar(&req.RepairFrom, "repair-from", "", "give standbys that differ from this `node` the active's state, which has to be equal to its own")
+	cmd.Flags().StringVar(&f.cluster, "of", "", "with an archive: only that of this `cluster`")
+	cmd.Flags().StringVar(&f.group, "group", "default", "with --of: the `group`")
+	cmd.Flags().StringVar(&f.keyFile, "key-file", "", "with an encrypted archive: its key `file`")
 	cmd.Flags().BoolVar(&noReplay, "no-replay", false, "with DIR: do not rebuild the state from the log")
 	return cmd
 }

@@ -71,21 +71,15 @@ func (a *app) verifyDir(ctx context.Context, dir string, replay bool) error {
 	if err != nil {
 		return err
 	}
-	report := dirReport{Dir: dir, OK: true}
+	report := dirReport{Dir: dir}
 	for _, path := range groups {
 		g := verifyGroup(ctx, path, replay)
 		if path != dir {
 			verifyIdentity(&g, dir)
 		}
 		report.Groups = append(report.Groups, g)
-		for _, c := range g.Checks {
-			report.OK = report.OK && (c.Verdict == verdictOK || c.Verdict == verdictSkipped)
-		}
 	}
-	if err := a.emit(report, func(w io.Writer) { dirTable(w, report) }); err != nil {
-		return err
-	}
-	return silent(dirCode(report))
+	return a.emitDir(report)
 }
 
 // dirCode: damage weighs more than what could not be looked at.
@@ -132,6 +126,7 @@ func verifyGroup(ctx context.Context, dir string, replay bool) groupReport {
 	verifyLog(ctx, &g, dir, state, haveState, replay)
 	verifyIncoming(&g, dir)
 	verifyDiverged(&g, dir)
+	verifyCheckpoints(ctx, &g, dir)
 	return g
 }
 
@@ -198,8 +193,7 @@ func verifyState(ctx context.Context, g *groupReport, dir string) (kv.Digest, bo
 		return kv.Digest{}, false
 	}
 	d := rep.Digest
-	g.add("state", verdictOK, "applied up to %s, %d keys (%d expire), %d files of %s, %d rows of %s, digest %s, %.1f s", d.Position, rep.Keys, rep.Expiring,
-		rep.Tables, bytesText(rep.TableBytes), d.Rows, bytesText(d.Bytes), d.Hash, time.Since(start).Seconds())
+	g.add("state", verdictOK, "%s, %.1f s", stateText(rep, false), time.Since(start).Seconds())
 	return d, true
 }
 

@@ -22,6 +22,7 @@ type VerifyReport struct {
 	Expiring   int64        `json:"expiring"` // of these, with an expiry
 	Tables     int          `json:"tables"`   // files whose blocks were all checked
 	TableBytes int64        `json:"table_bytes"`
+	Ignored    []string     `json:"ignored,omitempty"`  // files that were not looked at because they are no part of the state
 	Problems   []string     `json:"problems,omitempty"` // at most maxProblems, in words
 }
 
@@ -80,6 +81,9 @@ func (v *verifier) step(n int64) {
 }
 
 func (v *verifier) run() error {
+	if err := v.files(); err != nil {
+		return err
+	}
 	tables, err := v.tables()
 	if err != nil {
 		return err
