@@ -273,3 +273,32 @@ func TestOptions(t *testing.T) {
 		t.Errorf("ids %s %s", a, b)
 	}
 }
+
+// TestReceipt: the prefix, what comes with it, and what a node says of it.
+func TestReceipt(t *testing.T) {
+	const receipt = "3/7/00000000000000ab"
+	node := startFake(t, "active", 3, func(cmd string) string {
+		switch {
+		case strings.HasPrefix(cmd, "REPLD.RECEIPT SET"), strings.HasPrefix(cmd, "REPLD.RECEIPT REPLD.ONCE id "):
+			return "*2\r\n+OK\r\n$20\r\n" + receipt + "\r\n"
+		case cmd == "REPLD.HISTORY "+receipt:
+			return "*2\r\n$6\r\nnot-in\r\n$3\r\nwhy\r\n"
+		}
+		return "-ERR " + cmd + "\r\n"
+	})
+	c := newClient(t, Options{Addrs: []string{node.addr}})
+	for _, do := range []func() (any, Receipt, error){
+		func() (any, Receipt, error) { return c.WriteReceipt(t.Context(), "SET", "k", "v") },
+		func() (any, Receipt, error) { return c.DoReceipt(t.Context(), "id", "SET", "k", "v") },
+	} {
+		if v, r, err := do(); err != nil || v != "OK" || r != receipt {
+			t.Errorf("%v, %q, %v", v, r, err)
+		}
+	}
+	if v, why, err := c.CheckReceipt(t.Context(), receipt); err != nil || v != NotIn || why != "why" {
+		t.Errorf("%s, %s, %v", v, why, err)
+	}
+	if _, _, err := c.WriteReceipt(t.Context(), "GET", "k"); err == nil {
+		t.Error("an error became a receipt")
+	}
+}

@@ -47,6 +47,7 @@ func NewHandler(h Handler, logger *slog.Logger) http.Handler {
 		return Event{Verify: &out}, err
 	}))
 	serveCopies(mux, s, h)
+	serveProof(mux, s, h)
 	s.remembers(mux)
 	serveMaintenance(mux, s, h)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -242,6 +242,7 @@ type Event struct {
 	Salvage *SalvageResult `json:"salvage,omitempty"`
 	Backup  *BackupResult  `json:"backup,omitempty"`
 	Pause   *PauseResult   `json:"pause,omitempty"`
+	Receipt *ReceiptResult `json:"receipt,omitempty"`
 }
 
 // Failure codes of the admin API; replctl turns them into exit codes.

@@ -22,6 +22,7 @@ type adminAPI struct{ *group }
 var (
 	_ admin.Handler = adminAPI{}
 	_ admin.Copies  = adminAPI{}
+	_ admin.Proof   = adminAPI{}
 )
 
 // Status implements admin.Handler.

@@ -26,6 +26,7 @@ func (g *group) peerHandler(forwarded http.Handler) http.Handler {
 	mux.HandleFunc("POST "+peerDigest, answerTo(g.digest))
 	mux.HandleFunc("POST "+peerRanges, answerTo(g.ranges))
 	mux.HandleFunc("POST "+peerVerified, answerTo(g.learned))
+	mux.HandleFunc("POST "+peerReceipt, answerTo(g.receiptHere))
 	mux.HandleFunc("POST "+peerReplace, answerTo(g.replaceState))
 	mux.HandleFunc("GET "+peerSuffix+"{name}", g.serveSuffix)
 	mux.HandleFunc("GET "+peerFrames, g.serveFrames)

@@ -31,7 +31,7 @@ func TestCommandTableEqualsRedis(t *testing.T) {
 	_, path := startServer(t, Options{Backend: newFake(t)})
 	p := dial(t, path)
 
-	ownOnly := map[string]bool{"repld.epoch": true, "repld.once": true, "kv.range": true, "waitaof": true, "client|setinfo": true, "client|no-touch": true}
+	ownOnly := map[string]bool{"repld.epoch": true, "repld.receipt": true, "repld.receipts": true, "repld.history": true, "repld.once": true, "kv.range": true, "waitaof": true, "client|setinfo": true, "client|no-touch": true}
 	mustNotWait := map[string]bool{"failover": true, "debug": true} // refused inside MULTI, where Redis queues them
 	notes := regexp.MustCompile(`"notes" "[^"]*" `)                 // in words, of some key specifications
 	table := newTable()

@@ -44,6 +44,7 @@ type entry struct {
 	quiet     bool // the client wants no reply
 	local     bool // executed without looking at state
 	effects   bool // put effects into the log
+	receipt   bool // is answered with a receipt
 }
 
 // Session is the protocol state of one connection, apart from its socket: bytes in, replies out. One goroutine at a time
@@ -58,6 +59,7 @@ type Session struct {
 	needAuth, authed  bool
 	replyOff, skipOne bool // CLIENT REPLY
 	muted             bool // the command in progress answers nothing
+	receipts          bool // writes are answered with a receipt
 	closing           bool
 	tx                transaction
 	fwd               forwarding
@@ -264,6 +266,7 @@ func (s *Session) Settle() {
 			s.lastLSN = s.result.lsn
 		}
 		s.lastBatch.lsn, s.lastBatch.wrote = s.result.lsn, s.wrote()
+		s.addReceipts()
 	case errors.As(err, &refusal) && s.park(refusal):
 		return // the next Step forwards it
 	case errors.As(err, &refusal):
