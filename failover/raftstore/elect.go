@@ -35,21 +35,38 @@ func (s *Store) LeaderGone(g Gone) {
 	}()
 }
 
-// replace has the best of the voters that are left stand for election.
+// standAfter is how long the next best voter leaves the one before it to be elected. That one may be refused: what was committed last may be in the other one's
+// log only.
+const standAfter = 100 * time.Millisecond
+
+// replace has the best of the voters that are left stand for election, and this one, when its turn comes and there is no leader yet.
 func (s *Store) replace(ctx context.Context, g Gone) error {
 	r := s.raft.Load()
 	if r == nil || !s.isGone(r, g) {
 		return nil
 	}
-	to := s.best(r, g.Voter)
-	switch to {
-	case "":
-		return errors.New("no other voter is connected")
-	case s.o.Node:
-		return s.stand(r)
+	order := s.order(r, g.Voter)
+	if len(order) == 0 {
+		return errors.New("no voter is left")
 	}
-	a, err := s.call(ctx, to, question{Op: opElect, ID: g.Voter, Proof: g.Proof})
-	return errors.Join(err, a.err(to))
+	var err error
+	if first := order[0]; first != s.o.Node {
+		var a answer
+		if a, err = s.call(ctx, first, question{Op: opElect, ID: g.Voter, Proof: g.Proof}); err == nil {
+			err = a.err(first)
+		}
+	}
+	turn := time.NewTimer(standAfter * time.Duration(slices.Index(order, s.o.Node)))
+	defer turn.Stop()
+	select {
+	case <-turn.C:
+	case <-ctx.Done():
+		return errors.Join(err, context.Cause(ctx))
+	}
+	if !s.isGone(r, g) {
+		return err
+	}
+	return errors.Join(err, s.stand(r))
 }
 
 // isGone reports whether g leads as far as this voter knows, and does so no more.
@@ -61,17 +78,14 @@ func (s *Store) isGone(r *raft.Raft, g Gone) bool {
 	return r.State() != raft.Leader && (g.Proof || time.Since(r.LastContact()) > s.o.Election/2)
 }
 
-// best is who should lead when `without` does not: the same for every voter that is connected with the same others. "" when none is connected.
-func (s *Store) best(r *raft.Raft, without string) string {
-	var names []string
+// order are the voters that may lead when `without` does not, the best first: the same at every voter that is connected with the same others. This one is always
+// among them, unless it is `without`.
+func (s *Store) order(r *raft.Raft, without string) (names []string) {
 	for _, v := range s.servers(r) {
 		name := voterName(string(v.ID))
 		if v.Suffrage == raft.Voter && name != without && (name == s.o.Node || s.o.Connected(name)) {
 			names = append(names, name)
 		}
-	}
-	if len(names) == 0 {
-		return ""
 	}
 	st, _, _ := s.token.now()
 	rank := func(n string) int {
@@ -83,7 +97,8 @@ func (s *Store) best(r *raft.Raft, without string) string {
 		}
 		return 2
 	}
-	return slices.MinFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+	return names
 }
 
 // stand makes this voter a candidate now, as a leader does that hands on: raft has no call for it but the request between two voters.

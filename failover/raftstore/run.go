@@ -49,9 +49,9 @@ func (s *Store) config() *raft.Config {
 func (s *Store) start(servers []raft.Server) error {
 	c := s.config()
 	log, snaps := raftLog{s.journal}, snapshots{s.journal}
-	trans := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: s.layer, MaxPool: 2, Timeout: max(time.Second, 2*s.o.Election), Logger: c.Logger, MsgpackUseNewTimeFormat: true,
-	})
+	trans := transport{leads: s.leads, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: s.layer, MaxPool: maxPool, Timeout: max(time.Second, 2*s.o.Election), Logger: c.Logger, MsgpackUseNewTimeFormat: true,
+	})}
 	if servers != nil {
 		if err := raft.BootstrapCluster(c, log, log, snaps, trans, raft.Configuration{Servers: servers}); err != nil {
 			return errors.Join(fmt.Errorf("begin the token log: %w", err), trans.Close())
@@ -71,6 +71,12 @@ func (s *Store) start(servers []raft.Server) error {
 	go s.watchLeader(seen)
 	s.leaderMoved()
 	return nil
+}
+
+// leads reports whether this voter leads in a term, and will go on to.
+func (s *Store) leads(term uint64) bool {
+	r := s.raft.Load()
+	return s.ctx.Err() == nil && r != nil && r.State() == raft.Leader && r.CurrentTerm() == term
 }
 
 func (s *Store) watchLeader(seen <-chan raft.Observation) {
@@ -333,9 +339,9 @@ func (s *Store) successor() string {
 
 // other is the address of the best voter to lead besides this one, "" when none is connected.
 func (s *Store) other(r *raft.Raft) string {
-	to := s.best(r, s.o.Node)
+	order := s.order(r, s.o.Node)
 	for _, v := range s.servers(r) {
-		if to != "" && voterName(string(v.ID)) == to {
+		if len(order) > 0 && voterName(string(v.ID)) == order[0] {
 			return string(v.ID)
 		}
 	}

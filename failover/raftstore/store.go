@@ -36,7 +36,7 @@ type Store struct {
 	}
 
 	raft  atomic.Pointer[raft.Raft] // nil until this voter takes part
-	trans *raft.NetworkTransport    // raft's; set before raft is
+	trans transport                 // raft's; set before raft is
 	state atomic.Pointer[string]    // what a voter that does not take part yet waits for
 	moved atomic.Pointer[chan struct{}]
 
