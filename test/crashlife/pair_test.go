@@ -131,7 +131,7 @@ func (p *pair) life() error {
 			end := b.status().Durable
 			return p.try("trim", func() error {
 				if err := p.write(b, 6); err != nil {
-					return errors.Join(err, b.reconnect()) // clients are moved after a change of roles
+					return err
 				}
 				if at := b.status().Start; at.LSN <= end.LSN {
 					return fmt.Errorf("log begins at %s", at)
@@ -162,9 +162,17 @@ func (p *pair) life() error {
 	return nil
 }
 
+// write has h ack n writes. Clients are moved away some time after a change of roles: one that was comes back with another value, and what it had sent may be there or not.
 func (p *pair) write(h *host, n int) error {
 	for i := range n {
-		if err := put(h, p.model, keyName((len(p.model.sent[keyName(0)])*5+i*7)%keys)); err != nil {
+		err := p.try("write to "+h.name, func() error {
+			err := put(h, p.model, keyName((len(p.model.sent[keyName(0)])*5+i*7)%keys))
+			if err != nil {
+				err = errors.Join(err, h.reconnect())
+			}
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
