@@ -111,10 +111,11 @@ func (p *play) promiseDuring(n *node) func() (wal.Epoch, error) {
 
 // cutter is a node on a disk whose power can be cut.
 type cutter struct {
-	p    *play
-	disk *disk
-	data string
-	node *node
+	p      *play
+	disk   device
+	data   string // of the node
+	onDisk string // the same as the disk has it
+	node   *node
 	// promise, if set, tells the epoch that others have granted the node: its own disk has to know it (R3).
 	promise func() (wal.Epoch, error)
 }
@@ -125,7 +126,15 @@ func (p *play) cutter(name string) (*cutter, error) {
 		return nil, err
 	}
 	p.later(d.remove)
-	return &cutter{p: p, disk: d, data: filepath.Join(d.mount, "data")}, nil
+	data := filepath.Join(d.mount, "data")
+	return &cutter{p: p, disk: d, data: data, onDisk: data}, nil
+}
+
+// device is a disk whose power can be cut while no thread uses it.
+type device interface {
+	cut() error
+	detach() error // what is left after a cut is looked at, and used again, after detach and attach
+	attach() error
 }
 
 // cutAndCheck cuts the power once, sometimes again while the node recovers, and holds that the disk has what the node had acked.
@@ -227,14 +236,14 @@ func (c *cutter) cutOnce() error {
 	if err := c.disk.attach(); err != nil {
 		return err
 	}
-	rep, err := wal.Verify(vfs.Default, filepath.Join(c.data, "groups", "default", "wal"), wal.VerifyOptions{})
+	rep, err := wal.Verify(vfs.Default, filepath.Join(c.onDisk, "groups", "default", "wal"), wal.VerifyOptions{})
 	if rep.End.LSN < acked {
 		return fmt.Errorf("after power cut %d the log of %s ends at %v, it had acked LSN %d (R1, D2): %w", p.row.Cuts, n.name, rep.End, acked, errors.Join(err, errLost))
 	}
 	if epoch == 0 {
 		return nil
 	}
-	have, err := epochOnDisk(c.data)
+	have, err := epochOnDisk(c.onDisk)
 	if err != nil {
 		return fmt.Errorf("epoch file after power cut %d: %w", p.row.Cuts, err)
 	}

@@ -24,6 +24,7 @@ func scenarios() []scenario {
 		automaticScenario(),
 		powerAloneScenario(),
 		powerScenario(),
+		lossyScenario(),
 		wireScenario(),
 		partitionScenario(),
 		straceScenario(),

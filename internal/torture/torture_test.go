@@ -121,6 +121,10 @@ func TestPowerAlone(t *testing.T) { runShort(t, "power-alone", true) }
 // Faults: D2, D21 (power cuts of one node of three, also at failpoints); D22 (of a candidate: its epoch file is not older than what it was granted)
 func TestPower(t *testing.T) { runShort(t, "power", false) }
 
+// TestLossy holds R1 and R10 on a disk that keeps unsynced writes in any order, or drops what a failed sync was to make durable.
+// Faults: D2 (FUSE: power cuts that keep any of the unsynced writes); D4 (FUSE: a failed sync that drops its pages); D16 (FUSE: slow syncs)
+func TestLossy(t *testing.T) { runShort(t, "lossy", false) }
+
 // TestWire holds R1, R2, R4 and R12 over bad links.
 // Faults: W1, W2 (links held by a proxy); W4 (reset and refused at random); W6 (delay); W7 (20 bytes a second); W8 (both directions held); W11 (bits flipped)
 func TestWire(t *testing.T) { runShort(t, "wire", false) }
