@@ -47,8 +47,8 @@ sim: ## SEEDS (2000) lives of whole clusters in simulated time, in two processes
 	  REPLD_SEEDS=$$half REPLD_FROM=$$((half + 1)) $(CURDIR)/bin/sim.test -test.run 'TestSeeds$$' -test.v -test.timeout 3h; second=$$?; \
 	  wait $$first && exit $$second
 
-mutants: ## plant the deliberate mistakes of test/mutants and say who caught each (MUTANTS='-run commit' for some)
-	go run ./tools/mutants $(MUTANTS)
+mutants: ## plant the deliberate mistakes of test/mutants and say who caught each (MUTANTS='-run commit' for some); all of them bring docs/faults.md up to date
+	go run ./tools/mutants $(or $(MUTANTS),-o docs/faults.md)
 
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi

@@ -123,3 +123,16 @@ func TestOutcomeOfABatchInPart(t *testing.T) {
 		}
 	}
 }
+
+// R1: a node is idle, and may hand over, when all that was appended is applied here, whether or not a client waits for it.
+func TestIdle(t *testing.T) {
+	s := gated(5)
+	s.applied = func() wal.LSN { return 4 }
+	if s.idle() {
+		t.Error("idle with a record in flight for which nobody waits any more")
+	}
+	s.applied = func() wal.LSN { return 5 }
+	if !s.idle() {
+		t.Error("not idle with everything applied")
+	}
+}
