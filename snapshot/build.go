@@ -37,11 +37,10 @@ func (m *Manager) create(b *build) (*stored, error) {
 	if err := m.sweep(); err != nil {
 		return nil, err
 	}
-	var nonce [8]byte
-	if _, err := rand.Read(nonce[:]); err != nil {
+	id, err := newID()
+	if err != nil {
 		return nil, fmt.Errorf("make snapshot: %w", err)
 	}
-	id := hex.EncodeToString(nonce[:])
 	dir := m.o.FS.PathJoin(m.o.Dir, id)
 	pos, err := m.o.Source.Checkpoint(dir)
 	m.mu.Lock()
@@ -60,6 +59,12 @@ func (m *Manager) create(b *build) (*stored, error) {
 	m.o.Logger.Info("snapshot made", "id", id, "position", pos.String(), "files", len(s.m.Files),
 		"bytes", s.m.Bytes(), "duration", time.Since(start))
 	return s, nil
+}
+
+func newID() (string, error) {
+	var nonce [8]byte
+	_, err := rand.Read(nonce[:])
+	return hex.EncodeToString(nonce[:]), err
 }
 
 // sweep removes, once, what an earlier process left: nobody knows what is complete there.

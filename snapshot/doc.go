@@ -21,6 +21,14 @@
 //     have limits. Nothing is written outside the incoming directory, and nothing is followed.
 //   - Snapshots kept for resuming are few and expire: they hold disk space that compactions would free.
 //
+// A Ring keeps recent checkpoints on the node itself, for rewinding and drills:
+//
+//	ring/making/         being made: files linked, synced, hashed; snapshot.json written; then renamed, so that a name below says that it is whole
+//	ring/LSN-EPOCH-ID/   a checkpoint; its digest is added later, by replacing snapshot.json
+//	ring/gone-…/         being removed
+//
+// OpenRing removes what a crash left of the first and the last. What a checkpoint shares with the state takes no space of its own; count, age and bytes are bounded.
+//
 // The Manager's staging directory must be on the state's file system, incoming and target on one file system. Neither
 // Manager nor Receiver limits its rate; the stream between them does.
 package snapshot

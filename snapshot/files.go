@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -25,8 +26,12 @@ func hashFile(ctx context.Context, fs vfs.FS, path string, step func(n int)) (si
 		return 0, 0, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
 	h := xxhash.New()
-	buf := make([]byte, copyStep)
+	buf := make([]byte, min(copyStep, info.Size()+1))
 	for {
 		if err := ctx.Err(); err != nil {
 			return size, 0, err
@@ -132,4 +137,26 @@ func unknownFiles(fs vfs.FS, dir string, m Manifest) []error {
 		}
 	}
 	return errs
+}
+
+// pacer keeps a reader to a rate of bytes a second, 0 = none.
+type pacer struct {
+	rate  int64
+	start time.Time
+	done  int64
+}
+
+// wait returns when n more bytes may have been read, or with ctx.
+func (p *pacer) wait(ctx context.Context, n int) {
+	if p.rate <= 0 {
+		return
+	}
+	p.done += int64(n)
+	due := time.Duration(float64(p.done) / float64(p.rate) * float64(time.Second))
+	t := time.NewTimer(due - time.Since(p.start))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }

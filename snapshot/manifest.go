@@ -63,7 +63,10 @@ type Manifest struct {
 	ID       string       `json:"id"`       // of this snapshot, for logs and for resuming
 	Position wal.Position `json:"position"` // the files hold exactly the effects up to here
 	Created  time.Time    `json:"created"`
-	Files    []File       `json:"files"` // in name order
+	// Digest and Keys are of the state's rows (kv.Digest), zero while nobody has computed them.
+	Digest wal.Hash `json:"digest,omitempty"`
+	Keys   int64    `json:"keys,omitempty"`
+	Files  []File   `json:"files"` // in name order
 }
 
 // envelope carries the manifest's own checksum: xxhash64 over the manifest's bytes as they stand.

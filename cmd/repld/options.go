@@ -37,8 +37,9 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Verify:   node.VerifyOptions{Every: never(c.Verify.Every), Rate: scrubRate(c.Verify.Rate)},
 		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
-		Archive: node.ArchiveOptions{URL: c.Archive.URL, KeyFile: c.Archive.KeyFile, Interval: c.Archive.Interval, Role: c.Archive.Role, Rate: int64(c.Archive.Rate)},
-		Logger:  logger,
+		Archive:     node.ArchiveOptions{URL: c.Archive.URL, KeyFile: c.Archive.KeyFile, Interval: c.Archive.Interval, Role: c.Archive.Role, Rate: int64(c.Archive.Rate)},
+		Checkpoints: node.CheckpointOptions{Every: c.Checkpoints.Every, Count: c.Checkpoints.Count, Age: c.Checkpoints.Age, Bytes: int64(c.Checkpoints.Bytes)},
+		Logger:      logger,
 	}
 	failoverOptions(c, &o)
 	for _, p := range c.Others() {

@@ -13,6 +13,8 @@ type Copies interface {
 	Salvage(ctx context.Context, req SalvageRequest, emit func(Event)) (SalvageResult, error)
 	// Backup copies a node's state into its archive.
 	Backup(ctx context.Context, req BackupRequest, emit func(Event)) (BackupResult, error)
+	// Checkpoints lists the checkpoints that a node keeps.
+	Checkpoints(ctx context.Context, req CheckpointsRequest, emit func(Event)) (CheckpointsResult, error)
 }
 
 func serveCopies(mux *http.ServeMux, s *service, handler Handler) {
@@ -31,5 +33,9 @@ func serveCopies(mux *http.ServeMux, s *service, handler Handler) {
 	mux.HandleFunc(PathBackup, work(s, false, func(ctx context.Context, r BackupRequest, emit func(Event)) (Event, error) {
 		out, err := h.Backup(ctx, r, emit)
 		return Event{Backup: &out}, err
+	}))
+	mux.HandleFunc(PathCheckpoints, work(s, false, func(ctx context.Context, r CheckpointsRequest, emit func(Event)) (Event, error) {
+		out, err := h.Checkpoints(ctx, r, emit)
+		return Event{Checkpoints: &out}, err
 	}))
 }

@@ -93,9 +93,10 @@ type NodeStatus struct {
 	// Failover is nil on a node without peers.
 	Failover *FailoverStatus `json:"failover,omitempty"`
 
-	Archive *ArchiveStatus `json:"archive,omitempty"`
 	// Verified is how the last comparison of all copies that this node knows of came out; nil: none since it started.
-	Verified *Verification `json:"verified,omitempty"`
+	Verified    *Verification     `json:"verified,omitempty"`
+	Archive     *ArchiveStatus    `json:"archive,omitempty"`
+	Checkpoints *CheckpointStatus `json:"checkpoints,omitempty"`
 }
 
 // TokenVoter is a node's view of the token log that the voters keep by majority.
@@ -243,6 +244,8 @@ type Event struct {
 	Backup  *BackupResult  `json:"backup,omitempty"`
 	Pause   *PauseResult   `json:"pause,omitempty"`
 	Receipt *ReceiptResult `json:"receipt,omitempty"`
+
+	Checkpoints *CheckpointsResult `json:"checkpoints,omitempty"`
 }
 
 // Failure codes of the admin API; replctl turns them into exit codes.

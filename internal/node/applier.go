@@ -175,31 +175,36 @@ func (a *applier) due(frames []*wal.Frame) ([]*wal.Frame, time.Duration, error) 
 	return frames, 0, nil
 }
 
-// peek returns the next frame after the applied position, nil if the log has none yet.
+// peek returns the next frame after the applied position, nil if the log has none yet. A reader whose place is gone, because the tail was cut or log and state were replaced, is opened again at
+// the applied position at once: what woke the applier may have been the last that will for a long time.
 func (a *applier) peek() (*wal.Frame, error) {
 	if a.next != nil {
 		return a.next, nil
 	}
-	if a.reader == nil {
-		r, err := a.log.NewReader(a.state.applied().LSN)
-		if err != nil {
-			return nil, fmt.Errorf("read log after applied position %s: %w", a.state.applied(), err)
+	for again := a.reader != nil; ; again = false {
+		if a.reader == nil {
+			r, err := a.log.NewReader(a.state.applied().LSN)
+			if err != nil {
+				return nil, fmt.Errorf("read log after applied position %s: %w", a.state.applied(), err)
+			}
+			a.reader = r
 		}
-		a.reader = r
+		f, err := a.reader.TryNext()
+		switch {
+		case errors.Is(err, wal.ErrClosed):
+			return nil, nil
+		case errors.Is(err, wal.ErrDiverged), errors.Is(err, wal.ErrTrimmed):
+			a.drop()
+			if again {
+				continue
+			}
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("read log: %w", err)
+		}
+		a.next = f
+		return f, nil
 	}
-	f, err := a.reader.TryNext()
-	switch {
-	case errors.Is(err, wal.ErrClosed):
-		return nil, nil
-	case errors.Is(err, wal.ErrDiverged), errors.Is(err, wal.ErrTrimmed):
-		// The tail was cut, or a snapshot replaced log and state: begin again at the applied position.
-		a.drop()
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("read log: %w", err)
-	}
-	a.next = f
-	return f, nil
 }
 
 // apply commits frames to the state. A frame that a snapshot install made obsolete in between is skipped by the store; one that no longer

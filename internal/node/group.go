@@ -47,6 +47,8 @@ type group struct {
 	follower  *follower
 	retention *retention
 	archiver  *archiver
+	ring      *snapshot.Ring
+	tight     atomic.Bool // the disk is short: no checkpoints are made
 	runner    *failover.Runner
 	lease     *readLease
 	voter     *voter

@@ -80,6 +80,12 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 		gauge("archive_lag_seconds", "age of the oldest committed record that is not archived", a.LagSeconds)
 		gauge("archive_failed", "1 while the archive cannot be written", flag(a.Error != ""))
 	}
+	gauge("held", "1 while this node applies nothing, at a person's word", flag(s.Hold != nil))
+	if c := s.Checkpoints; c != nil {
+		gauge("checkpoints", "checkpoints that this node keeps", float64(c.Count))
+		gauge("checkpoint_lsn", "position of the newest checkpoint", float64(c.Newest.LSN))
+		gauge("checkpoint_extra_bytes", "what the checkpoints take beyond the state itself", float64(c.Extra))
+	}
 	for _, p := range s.Standbys {
 		gauge("standby_durable_lsn", "last LSN durable on a standby", float64(p.Durable), p.Node)
 		gauge("standby_in_sync", "1 while a standby's acks count", flag(p.InSync), p.Node)

@@ -250,11 +250,7 @@ func (g *group) cutLog(start wal.EpochStart) ([]wal.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	applied, err := g.rewind(start.Previous)
-	if err != nil {
-		return nil, err
-	}
-	if applied.LSN > start.Previous.LSN {
+	if applied := g.stopApplying(start.Previous); applied.LSN > start.Previous.LSN {
 		return nil, fmt.Errorf("the state holds LSN %d, the history is to end at %d", applied.LSN, start.Previous.LSN)
 	}
 	d, err := g.log.TruncateTail(start.Previous, wal.SaveOptions{Dir: g.path("diverged"), Reason: fmt.Sprintf("cut %s by the promotion of %s to epoch %d: %s", start.Cut, g.o.Name, start.Epoch, start.Reason)})

@@ -203,6 +203,7 @@ func (n *Node) parts() []part {
 		{"scrub", g.scrub.run},
 		{"disk space", (&space{g: g, fs: n.o.FS, reserve: n.o.DiskReserve}).run},
 		{"archiver", g.archiver.run},
+		{"checkpoints", g.keepCheckpoints},
 		{"watchdog", g.watch},
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
 	}

@@ -54,6 +54,9 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	}
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
 	g.archiver = &archiver{group: g, o: o.Archive}
+	if err := g.openRing(); err != nil {
+		return nil, err
+	}
 	g.peers = newPeers(mesh, g.o.dataPeers())
 	g.scrub = newScrubber(g)
 	g.roster = newRoster(g.profile, g.peers, g.o.peerNames(), g.o.Gossip)
@@ -142,6 +145,9 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 // closeDisk closes what openGroup opened, in reverse.
 func (g *group) closeDisk() error {
 	var errs []error
+	if g.ring != nil {
+		g.ring.Close()
+	}
 	g.snapshots.Lock()
 	if g.snapshots.m != nil {
 		errs = append(errs, g.snapshots.m.Close())

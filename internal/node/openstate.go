@@ -21,6 +21,9 @@ func (g *group) openState(id identity) error {
 		FS: o.FS, Dir: g.path("wal"), Identity: wal.Identity{Cluster: o.Cluster, Group: o.Group, Incarnation: id.incarnation()},
 		SegmentBytes: o.SegmentBytes, MaxFrameBytes: o.MaxFrameBytes, MemoryBytes: o.MemoryTail, Logger: g.logger,
 	}
+	if err := g.finishRewind(); err != nil {
+		return err
+	}
 	g.repair = newRepairer(g, options)
 	defer g.repair.end()
 	err := g.openStore(func(at wal.Position) error {

@@ -83,12 +83,14 @@ type Options struct {
 	CloseToken   func() error   // closes Token; may be nil
 	Raft         *RaftOptions   // without Token: the token is in a raft log that all nodes and witnesses vote on. Default nil: a file store in Dir
 
-	Archive  ArchiveOptions
-	Hooks    HookOptions
-	Client   server.Options // Backend and Logger are filled in
-	Reach    string         // host:port where clients reach this node over TCP, told to clients of all nodes; "" if they cannot
-	Sentinel SentinelOptions
-	Forward  bool // as a standby, have the active execute what clients on unix sockets send
+	Archive ArchiveOptions
+	// Checkpoints that this node keeps of its state, for rewinding and drills.
+	Checkpoints CheckpointOptions
+	Hooks       HookOptions
+	Client      server.Options // Backend and Logger are filled in
+	Reach       string         // host:port where clients reach this node over TCP, told to clients of all nodes; "" if they cannot
+	Sentinel    SentinelOptions
+	Forward     bool // as a standby, have the active execute what clients on unix sockets send
 
 	Codec         wal.Codec     // of new frames; default S2
 	SegmentBytes  int64         // default: wal's

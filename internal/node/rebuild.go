@@ -52,6 +52,9 @@ func damagedState(err error) bool {
 // dropState sets the state aside, durably.
 func (g *group) dropState(why error) error {
 	g.logger.Error("state is damaged", "error", why)
+	if g.ring != nil {
+		g.ring.Clear() // what is wrong with the state may be wrong with its checkpoints
+	}
 	if exists(g.o.FS, g.path("state")) {
 		if err := setAside(g.o.FS, g.path("state")); err != nil {
 			return errors.Join(why, err)

@@ -10,12 +10,20 @@ import (
 	"repld/wal"
 )
 
-// rewind is called before the tail of the log is cut: nothing above to is applied from now on.
-func (g *group) rewind(to wal.Position) (wal.Position, error) {
+// stopApplying has nothing above to applied from now on, before the tail of the log is cut, and returns what is applied.
+func (g *group) stopApplying(to wal.Position) wal.Position {
 	g.commit.rewind(to.LSN)
 	g.applier.step.Lock() // a step that is going on ends
 	defer g.applier.step.Unlock()
-	return g.state.applied(), nil
+	return g.state.applied()
+}
+
+// rewind is called before the tail of the log is cut because the new history does not contain it. A state that holds some of that goes back to a checkpoint, if it can.
+func (g *group) rewind(to wal.Position) (wal.Position, error) {
+	if at := g.stopApplying(to); at.LSN <= to.LSN {
+		return at, nil
+	}
+	return g.rewindState(to)
 }
 
 // install replaces log and state by a received snapshot.
@@ -24,11 +32,13 @@ func (g *group) install(_ context.Context, m snapshot.Manifest, dir string, know
 	g.applier.step.Lock() // the applier rests until log and state fit together again
 	defer g.applier.step.Unlock()
 	g.digests.cancel() // they hold snapshots of the state
+	g.ring.Forget(known)
 	if err := g.state.replace(dir, func(at wal.Position) error { return g.resetLog(at, known) }); err != nil {
 		err = fmt.Errorf("install snapshot at %s: %w", m.Position, err)
 		g.fatal(err) // the state is closed; opening the node again finishes the install
 		return err
 	}
+	g.ring.Forget(known)
 	g.rebuilt()
 	g.alarms.clear(alarmState)
 	g.commit.reset(m.Position.LSN)

@@ -66,6 +66,12 @@ func (s *space) look(first bool) error {
 		return err
 	}
 	free := int64(u.AvailBytes)
+	if s.g.tight.Store(free < s.reserve); free < s.reserve {
+		if n := s.g.ring.Clear(); n > 0 { // before anything that somebody needs
+			s.g.logger.Warn("checkpoints dropped, because the disk is short", "checkpoints", n, "free", free)
+			return nil // look again
+		}
+	}
 	held := exists(s.fs, s.path())
 	switch {
 	case held && free < s.floor():

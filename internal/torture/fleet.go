@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type layout struct {
 	wrap      func(node string) []string
 	automatic bool          // failover.mode
 	stall     time.Duration // limits.stall, default as repld's
+	cluster   string        // default torture
+	more      string        // lines of every configuration
 }
 
 // node is one repld and where it lives.
@@ -103,7 +106,7 @@ func clientOptions(socket string, timeout time.Duration) *redis.Options {
 func (f *fleet) configOf(n *node, o Options, l layout) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("cluster: torture\nnode: %s\ndata: %s", n.name, n.data)
+	line("cluster: %s\nnode: %s\ndata: %s", cmp.Or(l.cluster, "torture"), n.name, n.data)
 	if len(l.nodes) > 1 {
 		line("listen: %q", n.addr)
 		line("peers:")
@@ -121,6 +124,7 @@ func (f *fleet) configOf(n *node, o Options, l layout) string {
 	if l.automatic {
 		line("failover: {mode: automatic, backoff: 0s}")
 	}
+	b.WriteString(l.more)
 	text := b.String()
 	if l.stall > 0 {
 		text = strings.Replace(text, "commit_timeout: 3s", "commit_timeout: 3s, stall: "+l.stall.String(), 1)

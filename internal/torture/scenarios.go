@@ -30,6 +30,7 @@ func scenarios() []scenario {
 		straceScenario(),
 		fullScenario(),
 		operatorScenario(),
+		restoreScenario(),
 	}
 }
 

@@ -177,3 +177,14 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestRestore holds that a restore has the digest that was recorded at its moment, whoever is killed on the way: nodes that make backups, the object store, restoring processes; all nodes are
+// wiped in each round.
+// Faults: P1, P2 (SIGKILL of real processes); D23 (all nodes wiped)
+func TestRestore(t *testing.T) {
+	dir := filepath.Dir(repld(t))
+	if out, err := exec.Command("go", "build", "-o", dir+"/", "repld/cmd/replctl", "repld/tools/s3store").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	runShort(t, "restore", false)
+}
