@@ -269,6 +269,24 @@ func checkSaved(t *testing.T, fs vfs.FS, dir string, d Diverged, want []*Frame) 
 	sameFrames(t, got, want)
 }
 
+// R9: when a cut has returned, the suffix that it saved survives a power cut that loses everything which was not synced: content and name.
+func TestSavedSuffixIsDurable(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	o := testOptions(fs)
+	l, _ := testOpen(t, o)
+	frames := chain(t, Position{}, 20, 2, 400, FrameOptions{})
+	mustAppend(t, l, frames...)
+	d, err := l.TruncateTail(frames[9].End(), SaveOptions{Dir: "diverged", Reason: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0})
+	checkSaved(t, left, "diverged", d, frames[10:])
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTruncateTailRefuses(t *testing.T) {
 	l, _ := testOpen(t, testOptions(vfs.NewMem()))
 	frames := chain(t, Position{}, 3, 2, 10, FrameOptions{})
