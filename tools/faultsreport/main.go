@@ -6,7 +6,7 @@
 //	// TestSalvage ... what it shows.
 //	// Faults: D8, D12 (a bit flipped in a closed log); D19 (a segment removed)
 //
-// A row that no test names is printed as NOT COVERED. A test that was skipped covers nothing, and the report says why it was.
+// With -packages it runs in pieces: what is not run keeps its result. A row that no test names is printed as NOT COVERED. A test that was skipped covers nothing, and the report says why it was.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 )
 
@@ -22,16 +23,21 @@ func main() {
 	out := flag.String("o", "docs/faults.md", "file whose report is replaced; what stands outside of its marks is kept")
 	list := flag.Bool("list", false, "only print which tests assert which row; run nothing")
 	short := flag.Bool("short", false, "run the tests with -short")
+	packages := flag.String("packages", "", "run only the tests of folders that match this; the others keep the results that the report has")
 	timeout := flag.Duration("timeout", 10*time.Minute, "bound for the tests of one package")
 	flag.Parse()
-	if err := run(*root, *out, *list, *short, *timeout); err != nil {
+	if err := run(*root, *out, *packages, *list, *short, *timeout); err != nil {
 		fmt.Fprintf(os.Stderr, "faultsreport: %v\n", err)
 		os.Exit(1)
 	}
 }
 
 // run makes the report. Failed tests and rows without a test are an error too, after the report is written.
-func run(root, out string, list, short bool, timeout time.Duration) error {
+func run(root, out, packages string, list, short bool, timeout time.Duration) error {
+	only, err := regexp.Compile(packages)
+	if err != nil {
+		return err
+	}
 	claims, err := scan(root)
 	if err != nil {
 		return err
@@ -41,7 +47,15 @@ func run(root, out string, list, short bool, timeout time.Duration) error {
 		return nil
 	}
 	results := make(map[testID]result)
+	if packages != "" {
+		if results, err = former(filepath.Join(root, out)); err != nil {
+			return err
+		}
+	}
 	for _, p := range packagesOf(claims) {
+		if !only.MatchString(p.dir) {
+			continue
+		}
 		fmt.Fprintf(os.Stderr, "faultsreport: %s: %d tests\n", p.dir, len(p.tests))
 		if err := runTests(root, p, short, timeout, results); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -138,6 +139,35 @@ func listing(claims []claim) string {
 		}
 	}
 	return b.String()
+}
+
+// line is the end of a row of the report: test and result.
+var line = regexp.MustCompile("\\| `([^`]+)` ([A-Za-z0-9_]+) \\| (.*) \\|$")
+
+// former reads the results out of a report. What is not there, or was not run, has none.
+func former(path string) (map[testID]result, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	results := make(map[testID]result)
+	for text := range strings.Lines(string(b)) {
+		m := line.FindStringSubmatch(strings.TrimSpace(text))
+		if m == nil {
+			continue
+		}
+		id := testID{m[1], m[2]}
+		why, skipped := strings.CutPrefix(m[3], "*skipped: ")
+		switch {
+		case m[3] == "passed":
+			results[id] = result{outcome: "pass"}
+		case m[3] == "**FAILED**":
+			results[id] = result{outcome: "fail"}
+		case skipped:
+			results[id] = result{outcome: "skip", why: strings.ReplaceAll(strings.TrimSuffix(why, "*"), `\|`, "|")}
+		}
+	}
+	return results, nil
 }
 
 // splice replaces what stands between the marks of a file.

@@ -94,4 +94,13 @@ func TestReport(t *testing.T) {
 	if s := string(b); !strings.HasPrefix(s, "head\n") || !strings.HasSuffix(s, "\ntail\n") || strings.Contains(s, "former text") {
 		t.Errorf("spliced file: %s", s)
 	}
+	old, err := former(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range r.results {
+		if want.took = 0; old[id] != want && id.name != "TestA/sub" {
+			t.Errorf("the report says of %v: %+v, it was %+v", id, old[id], want)
+		}
+	}
 }
