@@ -221,6 +221,13 @@ func (w *Writer) Admit(ctx context.Context) error {
 	}
 }
 
+// Full reports whether Admit would wait now.
+func (w *Writer) Full() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.mu.err == nil && w.mu.queued > w.o.QueueBytes
+}
+
 // stop ends the writer after a failure: nothing more is appended or reported durable, and those who wait are told. It may be
 // called more than once.
 func (w *Writer) stop(err error) {

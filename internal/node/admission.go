@@ -38,6 +38,16 @@ func (s *sequencer) admit(ctx context.Context) error {
 	}
 }
 
+// ready reports whether admit would not wait now.
+func (s *sequencer) ready() bool {
+	if w := s.writer.Load(); w != nil && w.Full() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.gate == gateClosed || s.mu.gate == gateOpen && s.mu.bytes <= s.limit
+}
+
 // awaitRoomLocked waits until less is in flight: records that are in the log and not committed cannot be trimmed from it nor dropped from the overlay, so they must
 // not pile up while no standby acks (R12). It is called with s.mu locked and returns with it unlocked; an error refuses the submission, of which nothing is written.
 func (s *sequencer) awaitRoomLocked(ctx context.Context) error {

@@ -85,6 +85,14 @@ func (b *backend) Release() bool {
 	return (!b.guard.paused() || b.confirm()) && b.mayRead(b.o.CommitTimeout)
 }
 
+// Ready implements server.Backend.
+func (b *backend) Ready() bool {
+	if !b.active() {
+		return true // refused or answered at once
+	}
+	return !b.guard.paused() && (b.lease.local || b.lease.live()) && b.seq.ready()
+}
+
 // Unwatch implements server.Backend.
 func (b *backend) Unwatch(w *server.Watcher) { b.seq.watches.Remove(w) }
 

@@ -30,6 +30,9 @@ type Backend interface {
 	// in between and another node was promoted meanwhile: then the outcome is unknown to the client as well (R2, R13).
 	Release() bool
 
+	// Ready is a guess, and cheap: whether View, Submit and Release would answer now without waiting, for a lease or for room, say.
+	Ready() bool
+
 	// Unwatch forgets what w watches. It does not take the sequencer lock.
 	Unwatch(w *Watcher)
 

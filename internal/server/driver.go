@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// driver moves bytes between one connection and its session. It is the only part that knows sockets and deadlines.
+// driver moves bytes between one connection and its session. It is the only part that knows sockets and deadlines. A plain connection is
+// driven by a loop, and by a goroutine of its own only while it has to wait (turn.go); any other one by a goroutine all its life.
 //
 // Deadlines are set seldom, because each costs about as much as a small command: the idle and the write deadline are
 // renewed when an eighth of them has passed, the partial-request deadline only while a request is incomplete.
@@ -18,7 +19,10 @@ type driver struct {
 	srv     *Server
 	session *Session
 	conn    net.Conn
+	left    func() // called once, when the connection has ended
+	shared         // with the other connections of a loop
 
+	sent     int       // bytes of the session's output that were sent
 	readSet  time.Time // when the idle deadline was set; zero: no read deadline is set
 	writeSet time.Time
 	begun    time.Time // of the incomplete request; zero: none
@@ -29,15 +33,38 @@ func newDriver(srv *Server, session *Session, conn net.Conn) *driver {
 	return &driver{srv: srv, session: session, conn: conn}
 }
 
-// run serves the connection until it ends. A panic ends this connection only.
+// run serves the connection until it ends.
 func (d *driver) run(ctx context.Context) {
+	d.serve(ctx, false)
+	d.end()
+}
+
+// end closes the connection. In a loop the caller holds turn.
+func (d *driver) end() {
+	if d.phase == ended {
+		return
+	}
+	d.phase = ended
+	d.session.Close()
+	_ = d.conn.Close()
+	if d.loop != nil {
+		d.loop.forget(d.session.info.id)
+	}
+	d.left()
+}
+
+// serve drives the connection until it ends; one of a loop until it has nothing to wait for but a new request, then it returns false. With settle the
+// Backend has answered. A panic ends this connection only.
+func (d *driver) serve(ctx context.Context, settle bool) (over bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			d.panicked(v)
+			over = true
 		}
-		d.session.Close()
-		_ = d.conn.Close()
 	}()
+	if settle {
+		d.session.Settle()
+	}
 	for {
 		switch st := d.session.Step(ctx); st {
 		case Waiting:
@@ -47,25 +74,31 @@ func (d *driver) run(ctx context.Context) {
 			case <-ctx.Done(): // the server closes at once
 				d.session.Abandon()
 				d.flush()
-				return
+				return true
 			}
 		case Blocking:
 			if !d.flush() {
-				return
+				return true
 			}
 			d.session.Block(ctx)
 		case Flush:
 			// Short replies wait for those of the next batch, if there is one.
 			if len(d.session.Output()) > flushAt && !d.flush() {
-				return
+				return true
 			}
 		case NeedInput:
-			if !d.flush() || !d.read() {
-				return
+			if !d.flush() {
+				return true
+			}
+			if d.loop != nil && !d.session.Input().Partial() {
+				return false
+			}
+			if !d.read() {
+				return true
 			}
 		case Closing:
 			d.flush()
-			return
+			return true
 		default:
 			panic(fmt.Sprintf("session state %d", st))
 		}
@@ -82,11 +115,8 @@ func (d *driver) panicked(v any) {
 
 // flush sends the session's output.
 func (d *driver) flush() bool {
-	out := d.session.Output()
-	if len(out) == 0 {
-		return true
-	}
-	for len(out) > 0 {
+	for d.sent < len(d.session.Output()) {
+		out := d.session.Output()[d.sent:]
 		if now := time.Now(); now.Sub(d.writeSet) > d.srv.opts.WriteTimeout/8 {
 			if d.conn.SetWriteDeadline(now.Add(d.srv.opts.WriteTimeout)) != nil {
 				return false
@@ -95,18 +125,26 @@ func (d *driver) flush() bool {
 		}
 		piece := out[:min(len(out), flushAt)] // so that a slow but honest reader of a long reply gets a deadline for each piece
 		n, err := d.conn.Write(piece)
+		d.sent += n
 		d.srv.stats.netOutput.Add(uint64(n))
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				d.srv.stats.writeTimeouts.Add(1)
-				d.srv.opts.Logger.Warn("client closed: it does not take its replies", "client", d.session.info.id, "unsent", len(out)-n)
+				d.srv.opts.Logger.Warn("client closed: it does not take its replies", "client", d.session.info.id, "unsent", len(d.session.Output())-d.sent)
 			}
 			return false
 		}
-		out = out[n:]
 	}
-	d.session.Sent()
+	d.clearOutput()
 	return true
+}
+
+// clearOutput forgets output that was sent.
+func (d *driver) clearOutput() {
+	if d.sent > 0 {
+		d.session.Sent()
+		d.sent = 0
+	}
 }
 
 // read waits for more bytes; false when the connection is to end.
@@ -158,9 +196,13 @@ func (d *driver) setReadDeadline() bool {
 	if d.begun.IsZero() {
 		d.begun = time.Now()
 	}
-	// A request may take PartialTimeout, and longer only as it keeps coming at the least speed.
+	return d.conn.SetReadDeadline(d.partialDue()) == nil
+}
+
+// partialDue is when the incomplete request has to be complete: it may take PartialTimeout, and longer only as it keeps coming at the least speed.
+func (d *driver) partialDue() time.Time {
 	honest := time.Duration(float64(d.received) / float64(d.srv.opts.MinBytesPerSecond) * float64(time.Second))
-	return d.conn.SetReadDeadline(d.begun.Add(d.srv.opts.PartialTimeout+honest)) == nil
+	return d.begun.Add(d.srv.opts.PartialTimeout + honest)
 }
 
 func (d *driver) timedOut() {

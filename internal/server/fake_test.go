@@ -118,6 +118,9 @@ func (f *fakeBackend) applyLocked() error {
 // Release implements Backend.
 func (f *fakeBackend) Release() bool { return !f.stale.Load() }
 
+// Ready implements Backend.
+func (f *fakeBackend) Ready() bool { return true }
+
 func (f *fakeBackend) Unwatch(w *Watcher) { f.watches.Remove(w) }
 
 func (f *fakeBackend) WaitAcked(ctx context.Context, lsn wal.LSN, n int) int {

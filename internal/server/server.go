@@ -29,6 +29,11 @@ type Server struct {
 	ctx  context.Context
 	wg   sync.WaitGroup // sessions
 
+	loops      []*loop // made for the first connection that can be in one
+	loopsBegin sync.Once
+	loopsEnd   chan struct{}
+	loopsDone  sync.WaitGroup // their goroutines
+
 	mu struct {
 		sync.Mutex
 		closed    bool
@@ -54,6 +59,7 @@ func New(o Options) (*Server, error) {
 	s.mu.listeners = make(map[net.Listener]struct{})
 	s.mu.sessions = make(map[int64]*Session)
 	s.mu.conns = make(map[int64]net.Conn)
+	s.loopsEnd = make(chan struct{})
 	return s, nil
 }
 
@@ -104,16 +110,26 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// start gives conn a session and a goroutine, or refuses it.
+// start gives conn a session and a loop or a goroutine, or refuses it.
 func (s *Server) start(conn net.Conn, auth bool) {
 	s.stats.connections.Add(1)
 	session := newSession(s, s.lastID.Add(1), address(conn.RemoteAddr(), conn.LocalAddr()), address(conn.LocalAddr(), nil), auth)
 	session.info.unix = conn.RemoteAddr().Network() == "unix"
 	kicked, kick := context.WithCancel(s.ctx)
 	session.info.kicked = kicked
+	d := newDriver(s, session, conn)
+	looped := s.intoLoop(d)
 	session.info.wake = func() {
 		kick()
 		_ = conn.SetReadDeadline(longAgo) // an error means that it is closed: awake too
+		if looped {
+			d.loop.post(d)
+		}
+	}
+	d.left = func() {
+		kick()
+		s.forget(session)
+		s.wg.Done()
 	}
 	s.mu.Lock()
 	switch {
@@ -132,12 +148,11 @@ func (s *Server) start(conn net.Conn, auth bool) {
 	s.mu.conns[session.info.id] = conn
 	s.wg.Add(1)
 	s.mu.Unlock()
-	go func() {
-		defer s.wg.Done()
-		defer s.forget(session)
-		defer kick()
-		newDriver(s, session, conn).run(s.ctx)
-	}()
+	if looped {
+		d.loop.add(d)
+		return
+	}
+	go d.run(s.ctx)
 }
 
 // longAgo is a deadline that wakes whoever reads.
@@ -209,6 +224,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-done:
 		s.stop()
+		s.stopLoops()
 		return nil
 	case <-ctx.Done():
 		err := s.Close()
@@ -242,6 +258,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	<-done
+	s.stopLoops()
 	return nil
 }
 

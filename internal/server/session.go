@@ -20,7 +20,7 @@ const (
 	Flush
 	// Waiting: a batch is with the Backend. Receive from Done, call Settle, then Step.
 	Waiting
-	// Blocking: call Block, which may wait, then Step.
+	// Blocking: call Block, which may wait, then Step. In a loop (share) it means: call alone, then Step, on a goroutine that may wait.
 	Blocking
 	// Closing: send Output, close the connection, call Close.
 	Closing
@@ -48,7 +48,7 @@ type entry struct {
 }
 
 // Session is the protocol state of one connection, apart from its socket: bytes in, replies out. One goroutine at a time
-// drives it; the server gives each connection its own for now.
+// drives it.
 type Session struct {
 	srv  *Server
 	in   *resp.Reader
@@ -99,6 +99,8 @@ type Session struct {
 		lsn wal.LSN
 		err error
 	}
+	answered   func() // in a loop: a submission has its result
+	inLoop     bool   // whoever calls Step must not wait
 	evaluateFn func(Sequence) error
 	doneFn     func(wal.LSN, error)
 	recordFn   func(*kv.Txn) error
@@ -134,6 +136,19 @@ func (s *Session) setAuthed(ok bool) {
 	s.in.SetAuthenticated(ok)
 }
 
+// share makes the session one whose driver must not wait: answered is called when a submission has its result, and what may wait is Blocking.
+func (s *Session) share(answered func()) {
+	s.answered, s.inLoop = answered, true
+}
+
+// alone says whether the driver may wait for a while.
+func (s *Session) alone(yes bool) { s.inLoop = !yes }
+
+// slow reports whether the batch may wait for something or take long, so that it would hold others up.
+func (s *Session) slow() bool {
+	return len(s.batch) == 1 && s.batch[0].cmd != nil && s.batch[0].cmd.has(fAlone) || !s.srv.opts.Backend.Ready()
+}
+
 // Input is the reader to put received bytes into, when the state is NeedInput.
 func (s *Session) Input() *resp.Reader { return s.in }
 
@@ -164,6 +179,8 @@ func (s *Session) Step(ctx context.Context) State {
 		return Closing
 	case len(s.batch) == 0:
 		return NeedInput
+	case s.inLoop && s.slow():
+		return Blocking
 	case s.blocking, s.mustForward():
 		return Blocking
 	case s.sequencer:
@@ -246,6 +263,9 @@ func (s *Session) evaluate(seq Sequence) error {
 func (s *Session) done(lsn wal.LSN, err error) {
 	s.result.lsn, s.result.err = lsn, err
 	s.doneCh <- struct{}{}
+	if s.answered != nil {
+		s.answered()
+	}
 }
 
 // Settle takes the result of a submission: the replies stand, or are rewritten.
