@@ -36,8 +36,10 @@ type Node struct {
 
 	certificate certificate
 
-	failed  chan struct{} // closed by fail
-	failure error         // why; set before failed is closed
+	failed    chan struct{} // closed by fail
+	forwarder *forwarder
+
+	failure error // why; set before failed is closed
 	once    sync.Once
 	ready   chan struct{} // closed once everything runs
 }
@@ -106,8 +108,9 @@ func (n *Node) meshOptions(onPeer func(string, bool)) replicate.MeshOptions {
 func (n *Node) newServers() (err error) {
 	opts := n.o.Client
 	opts.Backend, opts.Logger = newBackend(n.group), n.logger
+	n.forwarder = &forwarder{group: n.group}
 	if n.o.Forward {
-		opts.Forward = forwarder{n.group}
+		opts.Forward = n.forwarder
 	}
 	n.server, err = server.New(opts)
 	if err != nil {
@@ -196,6 +199,7 @@ func (n *Node) parts() []part {
 		{"follower", g.follower.run},
 		{"gossip", g.gossip},
 		{"roster", g.roster.run},
+		{"links to the active", n.forwarder.run},
 		{"client moves", func(ctx context.Context) error { return g.moveClients(ctx, n.server) }},
 		{"sentinel", n.sentinel.Run},
 		{"expiry", g.expire},

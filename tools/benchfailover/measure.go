@@ -81,17 +81,12 @@ func measure(ctx context.Context, o options, s system) (*report, error) {
 			r.add(mode, gap, errors)
 			r.lost += lost
 			if o.debug {
-				fmt.Fprintf(os.Stderr, "%s %s %d: %s, %d errors, %d lost\n", s.name, mode, round+1, gap.Round(time.Millisecond), errors, lost)
+				fmt.Fprintf(os.Stderr, "%s %s %d: %s, %d errors, %d lost; until now %v\n", s.name, mode, round+1, gap.Round(time.Millisecond), errors, lost, w.seen())
 			}
 			time.Sleep(s.pause)
 		}
 	}
 	_, r.acked, _, _ = w.measured()
-	if o.debug {
-		for kind, n := range w.mu.kinds {
-			fmt.Fprintf(os.Stderr, "%s: %d x %s\n", s.name, n, kind)
-		}
-	}
 	return r, nil
 }
 
@@ -106,18 +101,21 @@ func runRound(m *machines, c cluster, w *writers, mode string) (gap time.Duratio
 	}
 	w.begin()
 	time.Sleep(quietBefore)
-	began := time.Now()
 	back, err := inject(m, c, mode, active)
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	// Writes are back when one is acked well after the failure by a node that took over.
+	// Writes are back when one is acked after another node was seen to have taken over.
+	var taken time.Time
 	err = until(resumeLimit, func() error {
 		now, err := c.active()
 		if err != nil || now == active {
 			return fmt.Errorf("nobody took over from node %d: %w", active, err)
 		}
-		if _, _, _, last := w.measured(); last.Before(began.Add(10 * time.Millisecond)) {
+		if taken.IsZero() {
+			taken = time.Now()
+		}
+		if _, _, _, last := w.measured(); last.Before(taken) {
 			return fmt.Errorf("no write is acked")
 		}
 		return nil

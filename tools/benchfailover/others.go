@@ -49,11 +49,11 @@ func startSentinel(_ options, m *machines) (cluster, error) {
 
 func (c *redisCluster) socket(i int) string      { return c.m.path(fmt.Sprintf("r%d.sock", i)) }
 func (c *redisCluster) process(i int) string     { return fmt.Sprintf("redis%d", i) }
-func (c *redisCluster) dial(i int) (conn, error) { return dialRedis(c.socket(i), true) }
+func (c *redisCluster) dial(i int) (conn, error) { return dialRedis(c.socket(i), opTimeout, true) }
 func (c *redisCluster) switchover() error        { return fmt.Errorf("not measured") }
 
 func (c *redisCluster) info(i int) (string, error) {
-	x, err := dialRedis(c.socket(i), false)
+	x, err := dialRedis(c.socket(i), opTimeout, false)
 	if err != nil {
 		return "", err
 	}

@@ -19,24 +19,25 @@ func asRefusal(err error, r **refusal) bool { return errors.As(err, r) }
 
 // redisConn speaks RESP on a unix socket.
 type redisConn struct {
-	c    net.Conn
-	r    *bufio.Reader
-	wait bool // WAIT 1 after each SET: Redis' way to have a copy before the answer
+	c       net.Conn
+	r       *bufio.Reader
+	timeout time.Duration // of each answer
+	wait    bool          // WAIT 1 after each SET: Redis' way to have a copy before the answer
 }
 
-func dialRedis(socket string, wait bool) (conn, error) {
-	c, err := net.DialTimeout("unix", socket, opTimeout)
+func dialRedis(socket string, timeout time.Duration, wait bool) (conn, error) {
+	c, err := net.DialTimeout("unix", socket, timeout)
 	if err != nil {
 		return nil, err
 	}
-	return &redisConn{c: c, r: bufio.NewReader(c), wait: wait}, nil
+	return &redisConn{c: c, r: bufio.NewReader(c), timeout: timeout, wait: wait}, nil
 }
 
 func (c *redisConn) close() { _ = c.c.Close() }
 
 // do sends commands and returns the last reply's text; the first error reply is an error.
 func (c *redisConn) do(cmds ...string) (last string, err error) {
-	_ = c.c.SetDeadline(time.Now().Add(opTimeout))
+	_ = c.c.SetDeadline(time.Now().Add(c.timeout))
 	if _, err := c.c.Write([]byte(strings.Join(cmds, "\r\n") + "\r\n")); err != nil {
 		return "", err
 	}

@@ -13,8 +13,11 @@ import (
 
 var names = [machineCount]string{"a", "b", "c"}
 
-// settle is between rounds: the token log moves its leadership off a new active only after a while, and a second failure before that costs an election.
-const settle = 3 * time.Second
+// settle is between rounds: a failure that follows another one within a second is another matter.
+const settle = 500 * time.Millisecond
+
+// repldTimeout is how long a writer waits: its node's socket forwards, and says by itself what became of a write.
+const repldTimeout = time.Second
 
 // repldCluster is three repld processes; with witness the third holds no data.
 type repldCluster struct {
@@ -56,7 +59,7 @@ func startRepld(o options, m *machines, witness bool) (cluster, error) {
 	return c, nil
 }
 
-// config has the defaults, apart from the back-off, which would spread the rounds.
+// config has the defaults, apart from the back-off, which would spread the rounds, and forwarding, so that writers stay on the socket of their own host.
 func (c *repldCluster) config(o options, i int) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -76,7 +79,7 @@ func (c *repldCluster) config(o options, i int) string {
 			policy = "shrink" // with one of two data nodes gone nobody is left to ack
 		}
 		line("sync: {k: 1, policy: %s}", policy)
-		line("client: {socket: %s}", c.socket(i))
+		line("client: {socket: %s, forward: on}", c.socket(i))
 	}
 	line("admin: {socket: %s}", c.admin(i))
 	if o.token == "raft" {
@@ -95,7 +98,7 @@ func (c *repldCluster) dial(i int) (conn, error) {
 	if c.witness && i == 2 {
 		return nil, &refusal{"a witness"}
 	}
-	return dialRedis(c.socket(i), false)
+	return dialRedis(c.socket(i), repldTimeout, false)
 }
 
 func (c *repldCluster) process(i int) string { return names[i] }
@@ -159,7 +162,7 @@ func (c *repldCluster) healthy() error {
 }
 
 func (c *repldCluster) switchover() error {
-	a, err := c.active()
+	a, err := nowActive(c)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,17 @@ func (r *report) ms(mode string, p int) string {
 	return fmt.Sprintf("%.0f", float64(d)/1e6)
 }
 
+// worst is ms of the system that did worst.
+func worst(all []*report, mode string, p int) string {
+	text, longest := "-", time.Duration(-1)
+	for _, r := range all {
+		if d, ok := r.percentile(mode, p); ok && d > longest {
+			text, longest = r.ms(mode, p), d
+		}
+	}
+	return text
+}
+
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %d writes acked, %d lost\n", r.system, r.acked, r.lost)
 	fmt.Fprintf(w, "  %-11s %6s %8s %8s %8s  %s\n", "failure", "rounds", "p50 ms", "p99 ms", "max ms", "errors seen by 16 writers")

@@ -52,7 +52,7 @@ func startWriters(dial func(node int) (conn, error)) *writers {
 	w := &writers{dial: dial}
 	w.mu.kinds = map[string]int{}
 	for i := range writerCount {
-		x := &writer{id: i}
+		x := &writer{id: i, node: i % 3} // on the host of each node, as far as it holds data
 		w.all = append(w.all, x)
 		w.wg.Go(func() { w.run(x) })
 	}
@@ -136,8 +136,22 @@ func (w *writers) failed(err error) {
 	w.mu.kinds[text]++
 }
 
-// begin forgets what was measured before.
+// seen is how often each error was seen since the last call.
+func (w *writers) seen() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kinds := w.mu.kinds
+	w.mu.kinds = map[string]int{}
+	return kinds
+}
+
+// begin forgets what was measured before, and sends every writer home.
 func (w *writers) begin() {
+	w.rest.Lock()
+	for _, x := range w.all {
+		x.node, x.avoid = x.id%3, [3]time.Time{}
+	}
+	w.rest.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mu.gap, w.mu.errors, w.mu.last = 0, 0, time.Time{}
@@ -182,6 +196,7 @@ func (w *writers) check(node int) (lost int, err error) {
 			}
 		}
 		clear(x.acked[:]) // the next round checks its own
+		x.node = x.id % 3 // and begins at home
 	}
 	return lost, nil
 }
