@@ -26,7 +26,7 @@ TORTURE_BUDGET := $(if $(NIGHTLY),12m,2m)
 TORTURE_LEAST  := $(if $(NIGHTLY),-min-kills 300 -min-cuts 150,-min-kills 60 -min-cuts 30)
 
 torture: build ## kill, freeze, cut the power of, cut off and starve real nodes: nothing acknowledged is lost (TORTURE='-scenarios kill')
-	@go build -tags failpoints -ldflags '$(LDFLAGS)' -o bin/repld-failpoints ./cmd/repld && go build -o bin/torture ./tools/torture
+	@go build -tags failpoints -ldflags '$(LDFLAGS)' -o bin/repld-failpoints ./cmd/repld && go build -o bin/ ./tools/torture ./tools/s3store
 	@bin/torture -bin bin -failpoints bin/repld-failpoints $(or $(TORTURE),-budget $(TORTURE_BUDGET) $(TORTURE_LEAST))
 
 .PHONY: demo-timetravel
@@ -66,6 +66,16 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 bench: build ## throughput and latency beside redis-server on the same disk (BENCH='-quick' for a glance)
 	@go build -o bin/bench ./tools/bench
 	@bin/bench -bin bin $(BENCH)
+
+.PHONY: bench-copies torture-restore
+bench-copies: build ## what copies cost: an incremental backup, the replay of a restore, memory (COPIES='-mib 2048')
+	@go build -o bin/benchcopies ./tools/benchcopies
+	@bin/benchcopies -bin bin $(COPIES)
+
+# Each round takes some 15 s, most of it waiting.
+torture-restore: build ## 30 rounds: all nodes wiped and restored to an LSN, a time, the end, with kill -9 of backups, the object store and restores
+	@go build -o bin/ ./tools/torture ./tools/s3store
+	@bin/torture -bin bin -scenarios restore $(or $(TORTURE),-budget 10m -min-kills 300)
 
 faults-report: ## run every test that asserts a row of the fault catalogue; writes docs/faults.md
 	go run ./tools/faultsreport

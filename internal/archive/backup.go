@@ -277,6 +277,11 @@ func (a *Archive) fetch(ctx context.Context, f File, path string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
+// Read writes the content of a file of a backup to w and checks it by its hash. What w got counts only without an error.
+func (a *Archive) Read(ctx context.Context, f File, w io.Writer) error {
+	return a.checkObject(ctx, f, w)
+}
+
 // checkObject reads a file's object into w and compares it with its name.
 func (a *Archive) checkObject(ctx context.Context, f File, w io.Writer) error {
 	r, err := a.get(ctx, objectName(f.Object))

@@ -76,6 +76,22 @@ func (c *Config) check(p *problems) {
 	c.checkClient(p)
 	c.checkSentinel(p)
 	c.checkFailover(p)
+	c.checkShip(p)
+}
+
+// checkShip: a log-shipping standby is of a cluster of its own, because nobody can fence the one that its archive is of (R2, R11).
+func (c *Config) checkShip(p *problems) {
+	switch {
+	case c.Ship.URL == "" && c.Ship.Of != "":
+		c.wrong(p, "ship.of", "has no effect without ship.url")
+	case c.Ship.URL == "":
+	case c.Ship.Of == "":
+		c.wrong(p, "ship.of", "has to be set: the cluster that the archive is of")
+	case c.Ship.Of == c.Cluster:
+		c.wrong(p, "ship.of", "is this node's own cluster, %s: a log-shipping standby needs a cluster name of its own, so that the two are never taken for one", c.Cluster)
+	case len(c.Peers) > 0:
+		c.wrong(p, "ship.url", "is for a node without peers")
+	}
 }
 
 // wrong reports a contradiction, unless the value could not even be read, which says enough.

@@ -72,6 +72,7 @@ type Config struct {
 	Archive   Archive   `key:"archive"`
 
 	Checkpoints Checkpoints `key:"checkpoints"`
+	Ship        Ship        `key:"ship"`
 
 	// Warnings are oddities that are not errors, for the log.
 	Warnings []string `key:"-"`
@@ -274,6 +275,15 @@ type Verify struct {
 // Stop is a clean stop.
 type Stop struct {
 	Timeout time.Duration `key:"timeout" default:"30s" doc:"how long SIGTERM may take to drain and flush before the process exits hard"`
+}
+
+// Ship makes a node without peers a standby of another cluster that lives from its archive alone.
+type Ship struct {
+	URL     string        `key:"url" doc:"archive that this log-shipping standby lives from; needs a cluster name of its own and no peers (default: none)"`
+	Of      string        `key:"of" doc:"cluster that the archive is of"`
+	KeyFile string        `key:"key_file" kind:"path" doc:"key of an encrypted archive"`
+	Every   time.Duration `key:"every" default:"5s" doc:"time between two looks at the archive"`
+	Rate    Size          `key:"rate" default:"0" zero:"ok" doc:"bytes a second read from the archive; 0: unlimited"`
 }
 
 // Checkpoints are copies of the state that a node keeps for itself, as links.

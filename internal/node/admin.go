@@ -44,6 +44,9 @@ func (a adminAPI) Promote(ctx context.Context, req admin.PromoteRequest, emit fu
 		req.Reason = "by hand"
 	}
 	opts := failover.PromoteOptions{Reason: req.Reason, AllowDataLoss: req.AllowDataLoss, Bootstrap: req.Bootstrap, K: req.Sync}
+	if a.shipping() {
+		return a.promoteShipped(ctx, req, opts, emit)
+	}
 	if req.ToMoment() {
 		return a.promoteToMoment(ctx, req, opts, emit)
 	}

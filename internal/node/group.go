@@ -48,6 +48,7 @@ type group struct {
 	retention *retention
 	archiver  *archiver
 	ring      *snapshot.Ring
+	ship      *shipper    // nil unless this node lives from an archive
 	tight     atomic.Bool // the disk is short: no checkpoints are made
 	runner    *failover.Runner
 	lease     *readLease

@@ -214,7 +214,10 @@ func (n *Node) parts() []part {
 	if n.o.TLS != nil {
 		parts = append(parts, part{"certificates", n.certificate.run})
 	}
-	if len(n.o.Peers) == 0 {
+	switch {
+	case g.ship != nil:
+		parts = append(parts, part{"log shipping", g.ship.run})
+	case len(n.o.Peers) == 0:
 		parts = append(parts, part{"serving alone", g.serveAlone})
 	}
 	if h := n.o.Hooks; len(h.OnRoleChange)+len(h.OnAlarm) > 0 {

@@ -54,6 +54,9 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	}
 	g.retention = &retention{log: g.log, state: g.state, budget: o.LogBudget, needed: g.needed, measured: g.onDisk.Store, every: o.Trim, logger: g.logger}
 	g.archiver = &archiver{group: g, o: o.Archive}
+	if o.Ship.on() {
+		g.ship = &shipper{group: g, o: o.Ship}
+	}
 	if err := g.openRing(); err != nil {
 		return nil, err
 	}

@@ -84,6 +84,8 @@ type Options struct {
 	Raft         *RaftOptions   // without Token: the token is in a raft log that all nodes and witnesses vote on. Default nil: a file store in Dir
 
 	Archive ArchiveOptions
+	// Ship makes a node without peers a standby that lives from an archive alone.
+	Ship ShipOptions
 	// Checkpoints that this node keeps of its state, for rewinding and drills.
 	Checkpoints CheckpointOptions
 	Hooks       HookOptions
@@ -147,6 +149,7 @@ func (o *Options) EnsureDefaults() {
 	def(&o.ScrubRate, 8<<20)
 	def(&o.ScrubEvery, 6*time.Hour)
 	o.Archive.EnsureDefaults()
+	def(&o.Ship.Every, 5*time.Second)
 	o.Verify.ensureDefaults()
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -190,6 +193,9 @@ func (o *Options) Validate() error {
 	}
 	if n := len(o.syncMembers()); o.Sync.K < 0 || o.Sync.K > n {
 		bad("node options: sync k=%d of %d members besides this node", o.Sync.K, n)
+	}
+	if o.Ship.on() && (len(o.Peers) > 0 || o.Ship.Of == "" || o.Ship.Of == o.Cluster) {
+		bad("node options: a log-shipping standby has no peers, and a cluster name other than that of its archive, %q", o.Ship.Of)
 	}
 	o.validateFailover(bad)
 	if (o.Mode == ModeLagged) != (o.ApplyDelay > 0) {

@@ -41,6 +41,9 @@ func (g *group) nodeStatus() admin.NodeStatus {
 	} else {
 		g.followStatus(&s)
 	}
+	if g.shipping() {
+		g.ship.status(&s)
+	}
 	s.Hold, s.Archive, s.Checkpoints, s.Verified = g.held(), g.archiver.status(), g.checkpointStatus(), g.proof.verified.Load()
 	s.Lag.ApplyRecords = uint64(s.Durable.LSN - min(s.Applied.LSN, s.Durable.LSN))
 	if s.Lag.ApplyRecords > 0 {
