@@ -123,6 +123,10 @@ type WriterOptions struct {
 	// Pace is how long after a frame was begun the next one waits for that frame's records to be through (Writer.Progress), unless
 	// a whole frame has gathered. It makes few large frames out of many small ones while standbys sync; 0, the default, never waits.
 	Pace time.Duration
+	// Gather is how long a frame waits, at most, until as many records are there as the frame before had: callers that were told together come again
+	// together, and without it the first of them makes a frame alone that all others wait behind. While that does not pay, it is done seldom; 0, the
+	// default, never waits.
+	Gather time.Duration
 	// FrameBytes is the raw size at which a frame is closed; default 1 MiB. A larger record is a frame of its own.
 	FrameBytes int
 	// Now is the wall clock for frame headers; default time.Now.

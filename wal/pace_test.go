@@ -17,12 +17,18 @@ import (
 // paced opens a log and a Writer with a Pace, in a bubble with its own clock, and closes the log at the end. Four records of 1000 bytes do not fit one frame.
 func paced(t *testing.T, pace time.Duration, fn func(l *Log, w *Writer, add func(n int))) {
 	t.Helper()
+	inBubble(t, WriterOptions{Pace: pace}, fn)
+}
+
+func inBubble(t *testing.T, o WriterOptions, fn func(l *Log, w *Writer, add func(n int))) {
+	t.Helper()
+	o.Epoch, o.Codec, o.FrameBytes = 1, CodecNone, 4000
 	synctest.Test(t, func(t *testing.T) {
 		l, _, err := Open(testOptions(vfs.NewMem()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := l.NewWriter(WriterOptions{Epoch: 1, Codec: CodecNone, FrameBytes: 4000, Pace: pace})
+		w, err := l.NewWriter(o)
 		if err != nil {
 			t.Fatal(err)
 		}

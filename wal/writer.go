@@ -30,6 +30,7 @@ type Writer struct {
 	progress atomic.Uint64
 	last     LSN       // owned by the goroutine
 	began    time.Time // likewise
+	gathering
 
 	mu struct {
 		sync.Mutex
@@ -37,6 +38,7 @@ type Writer struct {
 		free   []*chunk
 		next   LSN           // of the next record
 		guess  int           // memory that the last frame took
+		want   uint32        // poke pace when so many records fill the only chunk; 0: never
 		queued int           // bytes appended and not yet durable
 		room   chan struct{} // closed and replaced when the queue is below its limit again; nil if nobody waits
 		err    error         // ErrClosed or the log's failure: no more Append
@@ -154,7 +156,8 @@ func (w *Writer) appendLocked(kind Kind, payload []byte, size int) (lsn LSN, fre
 	w.mu.queued += len(c.buf) - before
 	lsn = w.mu.next
 	w.mu.next++
-	return lsn, fresh, fresh && len(w.mu.queue) > 1
+	full = fresh && len(w.mu.queue) > 1 || w.mu.want > 0 && c.count >= w.mu.want
+	return lsn, fresh, full
 }
 
 // appended wakes the goroutine after an append.

@@ -8,6 +8,7 @@ func (w *Writer) run() {
 	for {
 		if w.waiting() {
 			w.hold()
+			w.gather()
 		}
 		c, end := w.take()
 		if c != nil {
@@ -76,7 +77,7 @@ func (w *Writer) commit(c *chunk) bool {
 	bytes := len(c.buf) - HeaderSize
 	f, kept := seal(Header{Count: c.count, Epoch: w.o.Epoch, First: c.first, Committed: w.o.Committed(), Time: w.o.Now(), Prev: end.Hash}, c.buf, w.comp)
 	f.dec = &w.l.dec
-	w.last, w.began = f.Last(), time.Now()
+	w.last, w.began, w.count = f.Last(), time.Now(), f.Count
 	pos, err := w.l.commit(f)
 	if err != nil {
 		w.stop(err)

@@ -94,6 +94,9 @@ func (g *group) setVoter(v bool) error {
 // framePace is how long a frame may wait for the one before it to be committed. Beyond that, standbys are far away and frames overlap.
 const framePace = time.Millisecond
 
+// frameGather is how long a frame may wait for clients that were answered with the one before it.
+const frameGather = 200 * time.Microsecond
+
 // startEpoch starts the log writer and waits until the epoch-start record is committed (R5).
 func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, error) {
 	var carried []wal.Record
@@ -110,7 +113,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	}
 	end := g.log.End()
 	w, err := g.log.NewWriter(wal.WriterOptions{
-		Epoch: start.Epoch, Codec: g.o.Codec, Committed: g.commit.lsn, OnDurable: g.durable, QueueBytes: g.o.QueueBytes, Pace: framePace,
+		Epoch: start.Epoch, Codec: g.o.Codec, Committed: g.commit.lsn, OnDurable: g.durable, QueueBytes: g.o.QueueBytes, Pace: framePace, Gather: frameGather,
 		OnError: func(err error) { g.runner.Failed(fmt.Errorf("log: %w", err)) },
 	})
 	if err != nil {
