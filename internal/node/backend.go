@@ -1,12 +1,14 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"strconv"
 	"sync"
 	"time"
 
+	"repld/internal/admin"
 	"repld/internal/kv"
 	"repld/internal/server"
 	"repld/replicate"
@@ -123,9 +125,11 @@ func (b *backend) ackedBy(lsn wal.LSN) int {
 	return n
 }
 
-// Switchover implements server.Backend.
+// Switchover implements server.Backend. It leaves an audit line, as a switchover that a person asks for does.
 func (b *backend) Switchover(ctx context.Context, to string) error {
+	done := adminAPI{b.group}.Audit(admin.Caller{Node: b.o.Name, For: "a client"}, "switchover", "FAILOVER command, to "+cmp.Or(to, "any standby"))
 	_, err := b.switchover(ctx, to, "FAILOVER command", nil)
+	done(err)
 	return err
 }
 

@@ -30,6 +30,8 @@ type layout struct {
 	// wrap is put before the command line of a node.
 	wrap      func(node string) []string
 	automatic bool          // failover.mode
+	patient   bool          // the default intervals of heartbeats, not shorter ones
+	token     string        // where the token lives, as YAML; default: repld's
 	stall     time.Duration // limits.stall, default as repld's
 	cluster   string        // default torture
 	more      string        // lines of every configuration
@@ -62,8 +64,10 @@ const settings = `insecure: true
 wal: {segment_size: 1MiB, retain: 512MiB, memory_tail: 1MiB}
 state: {memtable: 1MiB, cache: 8MiB}
 limits: {commit_timeout: 3s}
-heartbeat: {interval: 50ms, epochs: 100ms}
 `
+
+// hasty finds failures sooner than the defaults do: more of them fit into a short test.
+const hasty = "heartbeat: {interval: 50ms, epochs: 100ms}\n"
 
 func newFleet(dir string, o Options, l layout) (*fleet, error) {
 	socks, err := os.MkdirTemp("", "rt") // a socket's path has at most 107 bytes
@@ -121,6 +125,12 @@ func (f *fleet) configOf(n *node, o Options, l layout) string {
 	}
 	line("client: {socket: %s}\nadmin: {socket: %s}", n.client, strings.TrimSuffix(n.client, ".sock")+".adm")
 	b.WriteString(settings)
+	if !l.patient {
+		b.WriteString(hasty)
+	}
+	if l.token != "" {
+		line("token: %s", l.token)
+	}
 	if l.automatic {
 		line("failover: {mode: automatic, backoff: 0s}")
 	}

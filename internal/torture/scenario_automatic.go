@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -15,13 +17,65 @@ func automaticScenario() scenario {
 	return scenario{
 		name: "automatic", share: 4, kills: true, rows: []string{"P1", "P3"},
 		about: "SIGKILL and SIGSTOP of the active with automatic failover: nobody promotes, reads have to be linearizable all the time",
-		run:   runAutomatic,
+		run:   func(_ context.Context, p *play) error { return p.automatic("") },
 	}
 }
 
-// runAutomatic: P1 and P3 without a person. Clients go where the active is; reads through an active that was replaced would be found, because it has to hold a lease for them (R14).
-func runAutomatic(_ context.Context, p *play) error {
-	if err := p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, automatic: true}); err != nil {
+func automaticFileScenario() scenario {
+	return scenario{
+		name: "automatic-file", share: 2, kills: true, rows: []string{"P1", "P3"},
+		about: "the same with the token in a folder that all nodes share",
+		run: func(_ context.Context, p *play) error {
+			dir := filepath.Join(p.dir, "token")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				return err
+			}
+			return p.automatic(fmt.Sprintf("{store: file, path: %s, shared: true}", dir))
+		},
+	}
+}
+
+func automaticEtcdScenario() scenario {
+	return scenario{
+		name: "automatic-etcd", share: 2, kills: true, rows: []string{"P1", "P3"}, needs: func(Options) string { return missing("etcd") },
+		about: "the same with the token in a real etcd",
+		run: func(_ context.Context, p *play) error {
+			url, err := p.etcd()
+			if err != nil {
+				return err
+			}
+			return p.automatic(fmt.Sprintf("{store: etcd, etcd: {endpoints: [%q]}}", url))
+		},
+	}
+}
+
+// etcd starts an etcd of one member.
+func (p *play) etcd() (url string, err error) {
+	var at [2]string
+	for i := range at {
+		addr, err := freeAddr()
+		if err != nil {
+			return "", err
+		}
+		at[i] = "http://" + addr
+	}
+	e, err := launch(filepath.Join(p.dir, "etcd.log"), nil, "etcd", "--name", "t", "--data-dir", filepath.Join(p.dir, "etcd"), "--listen-client-urls", at[0],
+		"--advertise-client-urls", at[0], "--listen-peer-urls", at[1], "--initial-advertise-peer-urls", at[1], "--initial-cluster", "t="+at[1], "--log-level", "error")
+	if err != nil {
+		return "", err
+	}
+	p.later(func() error {
+		err := e.signal(syscall.SIGKILL)
+		<-e.done
+		return err
+	})
+	return at[0], nil
+}
+
+// automatic: P1 and P3 without a person, whatever keeps the token. Clients go where the active is; reads through an active that was replaced would be found, because it has to hold a
+// lease for them (R14), and so would two actives that commit at the same time (R2).
+func (p *play) automatic(token string) error {
+	if err := p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, automatic: true, token: token}); err != nil {
 		return err
 	}
 	p.begin(true)

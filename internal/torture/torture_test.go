@@ -113,6 +113,18 @@ func TestFreeze(t *testing.T) { runShort(t, "freeze", true) }
 // Faults: P1 (SIGKILL of the active, automatic failover); P3 (SIGSTOP and SIGCONT of the active, automatic failover, reads linearizable)
 func TestAutomatic(t *testing.T) { runShort(t, "automatic", false) }
 
+// TestAutomaticFile holds the same with the token in a shared folder: no two actives commit in overlapping time (R2).
+// Faults: P1, P3 (automatic failover with the file store)
+func TestAutomaticFile(t *testing.T) { runShort(t, "automatic-file", false) }
+
+// TestAutomaticEtcd holds the same with the token in etcd.
+// Faults: P1, P3 (automatic failover with the etcd store)
+func TestAutomaticEtcd(t *testing.T) { runShort(t, "automatic-etcd", false) }
+
+// TestSaturation holds that a cluster which is slow or hears badly does not fail over with the defaults.
+// Faults: P4 (CPU and disk saturated: no false failover); W5 (20 % of all packets lost, automatic failover: none happens)
+func TestSaturation(t *testing.T) { runShort(t, "saturation", false) }
+
 // TestPowerAlone holds R1 and R8 on a real ext4.
 // Faults: D2, D21 (power cuts by FS_IOC_SHUTDOWN, all threads stopped, one node on one disk)
 func TestPowerAlone(t *testing.T) { runShort(t, "power-alone", true) }
