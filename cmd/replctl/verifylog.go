@@ -78,7 +78,7 @@ func (w *logWalk) open(g *groupReport) {
 	dir, err := os.MkdirTemp("", "replctl-verify-")
 	if err == nil {
 		w.dir = dir
-		w.store, err = kv.Open(kv.Options{Dir: filepath.Join(dir, "state")})
+		w.store, err = kv.Open(kv.Options{Dir: filepath.Join(dir, "state"), CacheBytes: 16 << 20, MemTableBytes: 16 << 20})
 	}
 	if err != nil {
 		g.add("replay", verdictUnknown, "no room for a rebuild: %v", err)

@@ -2,7 +2,8 @@
 //
 //   - what an incremental backup of 1 % changed data sends, of what the full one sent (limit 10 %),
 //   - how fast a restore replays the archived log, of how fast the log is replayed from the disk into an empty state (limit 60 %),
-//   - the memory of backup, above what the node has before, and of restore, check and verify (limit 256 MiB each).
+//   - the memory of backup, above what the node has before, and of restore, check and verify (limit 256 MiB each),
+//   - how many of a few single flipped bytes of the archive backup check finds.
 //
 // Its exit code is 1 when a limit does not hold. The last line is for programs.
 package main
@@ -51,6 +52,7 @@ type result struct {
 	backup            int64   // bytes of memory above the node's own
 	restore           int64
 	check, verifyPeak int64
+	flips, found      int
 }
 
 func (b *bench) all(ctx context.Context) (ok bool, err error) {
@@ -86,7 +88,8 @@ func (b *bench) all(ctx context.Context) (ok bool, err error) {
 	row("memory of a restore", r.restore < maxMemory, "%.0f MiB", mib(r.restore))
 	row("memory of backup check", r.check < maxMemory, "%.0f MiB", mib(r.check))
 	row("memory of verify DIR", r.verifyPeak < maxMemory, "%.0f MiB", mib(r.verifyPeak))
-	fmt.Printf("bench-copies: mib=%d increment=%.3f replay=%.2f backup_mib=%.0f restore_mib=%.0f check_mib=%.0f verify_mib=%.0f ok=%t\n", b.mib, share, r.replay/r.raw, mib(r.backup), mib(r.restore), mib(r.check),
-		mib(r.verifyPeak), ok)
+	row("single bytes flipped in the archive", r.found == r.flips, "%d of %d found by backup check", r.found, r.flips)
+	fmt.Printf("bench-copies: mib=%d increment=%.3f replay=%.2f backup_mib=%.0f restore_mib=%.0f check_mib=%.0f verify_mib=%.0f flips=%d found=%d ok=%t\n", b.mib, share, r.replay/r.raw, mib(r.backup), mib(r.restore), mib(r.check),
+		mib(r.verifyPeak), r.flips, r.found, ok)
 	return ok, nil
 }

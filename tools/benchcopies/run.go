@@ -88,6 +88,9 @@ func (b *bench) run(ctx context.Context) (r result, err error) {
 	if r.check, _, err = b.ctl(ctx, "backup", "check", "--from", b.url(), "--of", "bench"); err != nil {
 		return r, err
 	}
+	if r.flips, r.found, err = b.flips(ctx); err != nil {
+		return r, err
+	}
 	if r.verifyPeak, _, err = b.ctl(ctx, "verify", filepath.Join(b.dir, "data")); err != nil {
 		return r, err
 	}
