@@ -77,6 +77,11 @@ torture-restore: build ## 30 rounds: all nodes wiped and restored to an LSN, a t
 	@go build -o bin/ ./tools/torture ./tools/s3store
 	@bin/torture -bin bin -scenarios restore $(or $(TORTURE),-budget 10m -min-kills 300)
 
+.PHONY: bench-quick
+bench-quick: build ## the ratios to redis-server at 64 clients, in less than a minute
+	@go build -o bin/bench ./tools/bench
+	@bin/bench -bin bin -clients 64 -rounds 3 -seconds 1.5 -keys 100000 -skip-parts $(BENCH)
+
 faults-report: ## run every test that asserts a row of the fault catalogue; writes docs/faults.md
 	go run ./tools/faultsreport
 

@@ -124,6 +124,7 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	r.print(os.Stdout, o.clients)
+	r.summary(os.Stdout)
 	return r.write(o.json)
 }
 

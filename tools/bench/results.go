@@ -104,6 +104,26 @@ func (r *results) print(w io.Writer, clients []int) {
 	}
 }
 
+// summary is the line that scripts read: the ratios at 64 clients, of throughput, that were measured. set64_vs_wait is a write on two nodes beside redis with
+// WAIT 1, set64_vs_alone the same beside redis alone.
+func (r *results) summary(w io.Writer) {
+	text := ""
+	for _, p := range []struct{ name, request, ours, theirs string }{
+		{"set64_vs_wait", "SET", nameRepld1, nameRedis1},
+		{"set64_vs_alone", "SET", nameRepld1, nameRedis},
+		{"get64", "GET", nameRepld, nameRedis},
+	} {
+		a, haveA := r.median(p.ours, p.request, 64)
+		b, haveB := r.median(p.theirs, p.request, 64)
+		if haveA && haveB {
+			text += fmt.Sprintf(" %s=%.2f", p.name, a.PerSecond/b.PerSecond)
+		}
+	}
+	if text != "" {
+		fmt.Fprintln(w, text[1:])
+	}
+}
+
 func (r *results) compare(w io.Writer, title, request, ours, theirs string, clients []int) {
 	fmt.Fprintf(w, "\n%s\n  %8s  %-28s %-28s %s\n", title, "clients", ours, theirs, "ratio")
 	for _, n := range clients {
