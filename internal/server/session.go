@@ -279,16 +279,26 @@ func (s *Session) Settle() {
 	if err == nil && !s.srv.opts.Backend.Release() {
 		err = ErrUnknown
 	}
-	var refusal *Error
-	switch {
-	case err == nil:
+	if err != nil {
+		if !s.failed(err) {
+			return // the next Step forwards it
+		}
+	} else {
 		if s.result.lsn > s.lastLSN {
 			s.lastLSN = s.result.lsn
 		}
 		s.lastBatch.lsn, s.lastBatch.wrote = s.result.lsn, s.wrote()
 		s.addReceipts()
+	}
+	s.finish()
+}
+
+// failed rewrites the replies of a submission that did not succeed, false if it is to be forwarded instead.
+func (s *Session) failed(err error) bool {
+	var refusal *Error // apart from Settle because it is on the heap
+	switch {
 	case errors.As(err, &refusal) && s.park(refusal):
-		return // the next Step forwards it
+		return false
 	case errors.As(err, &refusal):
 		s.refused = refusal
 		s.rewriteRefused(refusal)
@@ -299,7 +309,7 @@ func (s *Session) Settle() {
 		s.srv.opts.Logger.Warn("write outcome unknown", "client", s.info.id, "error", err)
 		s.rewriteUnknown()
 	}
-	s.finish()
+	return true
 }
 
 // wrote reports whether the batch has a record of its own.
