@@ -21,7 +21,7 @@ var allowed = map[string][]string{
 	"internal/failpoint":       {},
 	"internal/kv":              {"internal/failpoint", "wal"},
 	"internal/resp":            {},
-	"internal/server":          {"internal/kv", "internal/resp", "wal"},
+	"internal/server":          {"internal/failpoint", "internal/kv", "internal/resp", "wal"},
 	"internal/server/difftest": {},
 	"internal/sentinel":        {"internal/resp", "internal/server"},
 	"internal/admin":           {"internal/events", "wal"},

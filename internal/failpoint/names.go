@@ -8,6 +8,7 @@ func Names() []string {
 		BeforeApply, AfterApply, FlushBegin, FlushEnd, ManifestMade,
 		TokenTaken, SlotBetween, SlotWritten, EpochStart,
 		RecoverLog, RecoverCut, RecoverState,
+		Command,
 	}
 }
 
@@ -37,4 +38,6 @@ const (
 	RecoverLog   = "wal.recover"  // before the log's directory is looked at
 	RecoverCut   = "wal.cut"      // a torn tail was decided on and is not cut
 	RecoverState = "node.recover" // the log is recovered, the state is open
+
+	Command = "server.command" // a write is about to be evaluated, under the sequencer's lock
 )

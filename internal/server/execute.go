@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"repld/internal/failpoint"
 	"repld/internal/kv"
 )
 
@@ -210,6 +211,7 @@ func (s *Session) record(t *kv.Txn) (err error) {
 			s.panicked, err = v, errPanicked
 		}
 	}()
+	failpoint.Hit(failpoint.Command)
 	if s.current.cmd.name == "exec" {
 		err = s.runTransaction()
 	} else {

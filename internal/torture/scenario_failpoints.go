@@ -70,7 +70,7 @@ func (p *play) failpoint(name string) (hit bool, err error) {
 	switch name {
 	case failpoint.TokenTaken, failpoint.SlotBetween, failpoint.SlotWritten, failpoint.EpochStart:
 		role = "candidate"
-	case failpoint.SendFrames:
+	case failpoint.SendFrames, failpoint.Command:
 		role = "active"
 	case failpoint.BeforeAck, failpoint.AfterAck, failpoint.RecoverLog, failpoint.RecoverCut, failpoint.RecoverState:
 	default:

@@ -11,18 +11,24 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"repld/internal/failpoint"
 )
 
 func operatorScenario() scenario {
 	return scenario{
-		name: "operator", share: 3, rows: []string{"H2", "H3", "H10", "D23", "P7"},
-		about: "a node restored from an old copy, a wiped one, another node's directory, two daemons on one directory, no descriptors left",
+		name: "operator", share: 3, rows: []string{"H2", "H3", "H10", "D23", "P7", "P8"},
+		about: "a node restored from an old copy, a wiped one, another node's directory, two daemons on one directory, no descriptors left, a panic in a command",
 		run:   runOperator,
 	}
 }
 
-// runOperator: H2, H3, H10, D23, P7.
+// runOperator: H2, H3, H10, D23, P7, P8.
 func runOperator(_ context.Context, p *play) error {
+	p.env = map[string][]string{}
+	if p.o.Failpoints != "" {
+		p.bin = p.o.Failpoints
+	}
 	if err := p.build(layout{nodes: []string{"a", "b", "c"}, k: 1}); err != nil {
 		return err
 	}
@@ -30,7 +36,7 @@ func runOperator(_ context.Context, p *play) error {
 	kinds := []struct {
 		name string
 		do   func() error
-	}{{"restored from an old copy (H2)", p.oldCopy}, {"wiped (D23)", p.wipe}, {"two daemons (H10)", p.twice}, {"wrong directory (H3)", p.wrongDir}, {"no descriptors (P7)", p.descriptors}}
+	}{{"restored from an old copy (H2)", p.oldCopy}, {"wiped (D23)", p.wipe}, {"two daemons (H10)", p.twice}, {"wrong directory (H3)", p.wrongDir}, {"no descriptors (P7)", p.descriptors}, {"a panic in a command (P8)", p.panics}}
 	for i := 0; p.more() || i < len(kinds) && p.ctx.Err() == nil; i++ {
 		k := kinds[i%len(kinds)]
 		p.log.Info("operator", "fault", k.name)
@@ -233,6 +239,35 @@ func (p *play) descriptors() error {
 		err = p.writable(n)
 	}
 	return errors.Join(err, set(before))
+}
+
+// panics has a command of the active panic while it is evaluated. Its connection ends, and nothing else: the node stays the active and goes on to ack.
+func (p *play) panics() error {
+	if p.o.Failpoints == "" {
+		p.note("a panic in a command (P8) was left out: this repld was built without -tags failpoints")
+		return nil
+	}
+	n := p.any(p.active)
+	if err := p.down(n); err != nil {
+		return err
+	}
+	before := sizeOf(n.log)
+	p.env[n.name] = []string{fmt.Sprintf("REPLD_FAILPOINTS=%s=panic:%d", failpoint.Command, 1+p.rnd.IntN(40))}
+	err := p.up(n)
+	p.env[n.name] = nil
+	if err != nil {
+		return err
+	}
+	if err := p.lead(n); err != nil {
+		return err
+	}
+	if err := p.acks(100); err != nil { // far more commands than it takes, from all clients
+		return err
+	}
+	if said := tailFrom(n.log, before); !n.proc.alive() || !strings.Contains(said, "failpoint "+failpoint.Command+":") {
+		return fmt.Errorf("the panic ended the process, or did not come: %v: %s", n.proc.cmd.ProcessState, lastLine(n.log))
+	}
+	return p.writable(n)
 }
 
 // softLimit is how many descriptors a process may have.

@@ -154,7 +154,8 @@ func TestStrace(t *testing.T) { runShort(t, "strace", false) }
 func TestFullDisk(t *testing.T) { runShort(t, "full-disk", false) }
 
 // TestOperator holds R5 and R11 against what people do.
-// Faults: H2 (an old copy of the node's directory put back); D23 (directory removed); H10 (a second process); H3 (another node's directory); P7 (descriptors taken)
+// Faults: H2 (an old copy of the node's directory put back); D23 (directory removed); H10 (a second process); H3 (another node's directory); P7 (descriptors taken);
+// P8 (a command of a real process panics under the sequencer's lock)
 func TestOperator(t *testing.T) { runShort(t, "operator", false) }
 
 // TestReport holds that a skipped scenario covers nothing, and a failed one neither.
