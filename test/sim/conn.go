@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -13,39 +13,42 @@ import (
 // errReset is what both ends see of a connection that was broken.
 var errReset = errors.New("connection reset")
 
-// wireBytes is what one direction of a connection holds: the buffers of both sockets.
-const wireBytes = 256 << 10
+// wireBytes is what one direction of a connection holds at most. It is more than yamux' windows let a peer send that does not read, so that only a direction that was cut
+// for long under load reaches it. Then the connection breaks, as TCP's does when what was sent is not acknowledged for too long.
+const wireBytes = 32 << 20
 
 // half is one direction of a connection: bytes on their way, in order. While the link is cut they wait, as TCP would send them again, until the link is mended or
 // somebody gives up. One goroutine reads and one writes at a time.
 //
-// A yamux message arrives whole, header and body at one time: yamux holds a lock while it waits for the rest of a body, and a goroutine that waits for a lock stops simulated
-// time.
+// Two things are not as in TCP, both because of yamux, which holds locks while it waits for a connection: a goroutine that waits for a lock stops simulated time, so that what
+// the holder waits for never comes.
+//
+//   - A write never waits. yamux holds locks of a stream while its window update or its end waits for the writing goroutine.
+//   - What is written at one moment of simulated time arrives at one moment, and a cut does not part it. yamux holds a stream's lock while it waits for the rest of a
+//     message, and the layers below it write a large message in several pieces.
 type half struct {
-	part    []byte // a message whose body is not complete yet
-	lacks   int    // bytes of it
-	begun   bool   // the first chunk was read in part
 	mu      sync.Mutex
 	queue   []chunk
 	size    int
-	last    time.Time // when the newest chunk arrives
+	last    chunk     // the newest one's times
+	taking  time.Time // when the chunk was written that the reader took last
 	held    bool      // the link is cut in this direction
 	closed  bool      // by the writer: EOF after what is on its way
 	broken  bool
 	rend    time.Time     // read deadline
 	wend    time.Time     // write deadline
 	arrived chan struct{} // capacity 1: something changed for the reader
-	room    chan struct{} // capacity 1: something changed for the writer
 	late    func() time.Duration
 }
 
+// chunk is what one write sent.
 type chunk struct {
-	at time.Time
-	b  []byte
+	sent, at time.Time // at: of its arrival
+	b        []byte
 }
 
 func newHalf(late func() time.Duration) *half {
-	return &half{late: late, arrived: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return &half{late: late, arrived: make(chan struct{}, 1)}
 }
 
 func poke(c chan struct{}) {
@@ -55,109 +58,85 @@ func poke(c chan struct{}) {
 	}
 }
 
-// change lets fn change the half and wakes both ends.
+// change lets fn change the half and wakes its reader.
 func (h *half) change(fn func()) {
 	h.mu.Lock()
 	fn()
 	h.mu.Unlock()
 	poke(h.arrived)
-	poke(h.room)
 }
 
 func (h *half) write(b []byte) (int, error) {
-	for done := 0; ; {
-		late := h.late() // takes the network's lock, which comes before ours
-		h.mu.Lock()
-		n, end := 0, h.wend
-		var err error
-		switch {
-		case h.broken:
-			err = errReset
-		case h.closed:
-			err = io.ErrClosedPipe
-		case !end.IsZero() && !time.Now().Before(end):
-			err = os.ErrDeadlineExceeded
-		default:
-			n = h.take(b[done:], late)
-		}
-		h.mu.Unlock()
-		done += n
-		if n > 0 {
-			poke(h.arrived)
-		}
-		if err != nil || done == len(b) {
-			return done, err
-		}
-		wait(h.room, end)
+	late := h.late() // takes the network's lock, which comes before ours
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	switch {
+	case h.broken:
+		return 0, errReset
+	case h.closed:
+		return 0, io.ErrClosedPipe
+	case !h.wend.IsZero() && !now.Before(h.wend):
+		return 0, os.ErrDeadlineExceeded
+	case h.size+len(b) > wireBytes:
+		h.broken = true
+		poke(h.arrived)
+		return 0, errReset
 	}
+	at := now.Add(late)
+	if at.Before(h.last.at) || now.Equal(h.last.sent) {
+		at = h.last.at
+	}
+	h.last = chunk{sent: now, at: at}
+	h.queue = append(h.queue, chunk{now, at, bytes.Clone(b)})
+	h.size += len(b)
+	poke(h.arrived)
+	return len(b), nil
 }
 
-// take puts bytes on their way as far as there is room.
-func (h *half) take(b []byte, late time.Duration) (n int) {
-	switch {
-	case h.lacks > 0:
-		n = min(h.lacks, len(b))
-		h.part = append(h.part, b[:n]...)
-		if h.lacks -= n; h.lacks > 0 {
-			return n
+// ready reports whether the oldest chunk can be read. The rest of what was sent at one moment can, though the link was cut meanwhile.
+func (h *half) ready(now time.Time) bool {
+	return len(h.queue) > 0 && !now.Before(h.queue[0].at) && (!h.held || h.queue[0].sent.Equal(h.taking))
+}
+
+// take moves what is ready to b.
+func (h *half) take(b []byte, now time.Time) (n int) {
+	for n < len(b) && h.ready(now) {
+		c := &h.queue[0]
+		h.taking = c.sent
+		k := copy(b[n:], c.b)
+		n += k
+		if c.b = c.b[k:]; len(c.b) == 0 {
+			*c = chunk{}
+			h.queue = h.queue[1:]
 		}
-		b, h.part = h.part, nil
-	case h.size >= wireBytes:
-		return 0
-	case len(b) == muxHeader && b[0] == 0 && b[1] == 0 && binary.BigEndian.Uint32(b[8:]) > 0: // a header of data
-		h.part, h.lacks = append([]byte(nil), b...), int(binary.BigEndian.Uint32(b[8:]))
-		return len(b)
-	default:
-		n = len(b)
-		b = append([]byte(nil), b...)
 	}
-	at := time.Now().Add(late)
-	if at.Before(h.last) {
-		at = h.last
-	}
-	h.last = at
-	h.queue = append(h.queue, chunk{at, b})
-	h.size += len(b)
+	h.size -= n
 	return n
 }
-
-// muxHeader is the size of a header of yamux.
-const muxHeader = 12
 
 func (h *half) read(b []byte) (int, error) {
 	for {
 		h.mu.Lock()
 		now, until := time.Now(), h.rend
+		n, err := 0, error(nil)
 		switch {
 		case h.broken:
-			h.mu.Unlock()
-			return 0, errReset
-		case (!h.held || h.begun) && len(h.queue) > 0 && !now.Before(h.queue[0].at):
-			n := 0
-			for n < len(b) && len(h.queue) > 0 && !now.Before(h.queue[0].at) {
-				c := copy(b[n:], h.queue[0].b)
-				n += c
-				if h.queue[0].b = h.queue[0].b[c:]; len(h.queue[0].b) == 0 {
-					h.queue[0] = chunk{}
-					h.queue = h.queue[1:]
-				}
-			}
-			h.begun = len(h.queue) > 0 && n == len(b)
-			h.size -= n
-			h.mu.Unlock()
-			poke(h.room)
-			return n, nil
+			err = errReset
+		case h.ready(now):
+			n = h.take(b, now)
 		case !h.held && h.closed && len(h.queue) == 0:
-			h.mu.Unlock()
-			return 0, io.EOF
+			err = io.EOF
 		case !until.IsZero() && !now.Before(until):
-			h.mu.Unlock()
-			return 0, os.ErrDeadlineExceeded
+			err = os.ErrDeadlineExceeded
 		}
 		if !h.held && len(h.queue) > 0 && (until.IsZero() || h.queue[0].at.Before(until)) {
 			until = h.queue[0].at
 		}
 		h.mu.Unlock()
+		if n > 0 || err != nil {
+			return n, err
+		}
 		wait(h.arrived, until)
 	}
 }
@@ -218,8 +197,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
 	c.out.wend = t
-	c.out.mu.Unlock()
-	poke(c.out.room)
 	return nil
 }
