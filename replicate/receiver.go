@@ -1,6 +1,7 @@
 package replicate
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 type Receiver struct {
 	o       ReceiverOptions
 	running sync.Mutex
+	buf     *bufio.Reader // under running
 
 	mu     sync.Mutex
 	status ReceiverStatus
@@ -123,13 +125,19 @@ type follow struct {
 	left     int64 // bytes of file still to come
 }
 
+// receiveBuffer is made once for all streams of a Receiver, which come one after the other.
 const receiveBuffer = 1 << 20
 
 func newFollow(r *Receiver, stream net.Conn, source string, purpose Purpose, until wal.Position) *follow {
 	l := &link{Conn: stream, idle: r.o.IdleTimeout, write: r.o.WriteTimeout}
+	if r.buf == nil {
+		r.buf = bufio.NewReaderSize(l, receiveBuffer)
+	} else {
+		r.buf.Reset(l)
+	}
 	return &follow{
 		r: r, o: &r.o, source: source, purpose: purpose, until: until, conn: stream, l: l,
-		in: newMsgReader(l, receiveBuffer, r.o.MaxFrameBytes), out: newMsgWriter(l, 4<<10), state: StateProbe,
+		in: &msgReader{l: l, br: r.buf, maxFrame: r.o.MaxFrameBytes}, out: newMsgWriter(l, 4<<10), state: StateProbe,
 	}
 }
 

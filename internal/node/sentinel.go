@@ -14,6 +14,7 @@ type SentinelOptions struct {
 	Name     string        // what clients call the group. Default: the cluster's name
 	Announce string        // host:port of this node's endpoint, told to clients of other nodes; "" if it has none
 	Password server.Secret // asked for by AUTH; "" asks nobody
+	Tick     time.Duration // how often the picture is looked at without a change. Default: sentinel's
 }
 
 // sentinelView is the group as this node tells it to Sentinel clients: from what it has heard from a majority within the window, and from nothing else.
@@ -111,7 +112,7 @@ func (n *Node) newSentinel() (err error) {
 	o := n.o.Sentinel
 	def(&o.Name, n.o.Cluster)
 	n.sentinel, err = sentinel.New(sentinel.Options{
-		Name: o.Name, View: sentinelView{n.group.roster, &n.o}, Password: o.Password, RedisVersion: n.o.Client.RedisVersion, DownAfter: n.group.roster.window(), Logger: n.logger,
+		Name: o.Name, Tick: o.Tick, View: sentinelView{n.group.roster, &n.o}, Password: o.Password, RedisVersion: n.o.Client.RedisVersion, DownAfter: n.group.roster.window(), Logger: n.logger,
 	})
 	return err
 }

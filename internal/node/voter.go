@@ -115,8 +115,13 @@ func (v *voter) post(ob failover.Observation) {
 // quietRounds is of how many polls, and refusals of polls, one is told: they are repeated many times a second while a candidate is not supported.
 const quietRounds = 20
 
-// tickEvery is the resolution of suspicion.
+// tickEvery is the resolution of suspicion, and of waits for what heartbeats tell.
 const tickEvery = 20 * time.Millisecond
+
+// tick is how often the detector looks at the clock: a 25th of the shortest of its times, so that a slow cluster does not look as often as a fast one.
+func (v *voter) tick() time.Duration {
+	return max(tickEvery, min(time.Duration(v.o.detector.Suspect), v.o.lease)/25)
+}
 
 // run owns the detector until ctx ends.
 func (v *voter) run(ctx context.Context) error {
@@ -134,7 +139,7 @@ func (v *voter) run(ctx context.Context) error {
 			v.o.do(ctx, m, v)
 		}
 	}
-	t := time.NewTicker(tickEvery)
+	t := time.NewTicker(v.tick())
 	defer t.Stop()
 	for {
 		select {
