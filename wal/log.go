@@ -24,7 +24,7 @@ type Log struct {
 	// app is held by whoever changes the end of the log: AppendFrames, the Writer's goroutine, TruncateTail, Reset, Close. It
 	// is held during writes and syncs.
 	app struct {
-		sync.Mutex
+		turn
 		seg      *segment
 		file     vfs.File // seg, open for writing; nil only after a failure
 		off      int64    // where the next frame goes: the terminator stands there
@@ -36,7 +36,7 @@ type Log struct {
 	}
 
 	// head serializes what changes the beginning of the log.
-	head sync.Mutex
+	head turn
 
 	// mu guards what readers see. It is held for moments only.
 	mu struct {
@@ -74,7 +74,8 @@ func Open(o Options) (*Log, Recovery, error) {
 	}
 	failpoint.Hit(failpoint.RecoverLog)
 	r := &recoverer{o: o, dir: dir}
-	l := &Log{o: o, dir: dir}
+	l := &Log{o: o, dir: dir, head: newTurn()}
+	l.app.turn = newTurn()
 	err = r.run()
 	if err == nil {
 		err = l.start(r)
