@@ -37,18 +37,7 @@ func (w *writer) run() {
 		if w.l.quiet() {
 			break
 		}
-		key := fmt.Sprintf("w%d:%d", w.id, w.rng.IntN(keysOf))
-		if w.rng.IntN(4) == 0 {
-			w.get(key)
-			continue
-		}
-		w.sent++
-		value := fmt.Sprintf("%s#%d#%s", key, w.sent, padding(w.rng, w.l.c.Value))
-		acked, refused := w.set(key, value)
-		if acked {
-			w.acked[key] = w.sent
-		}
-		if refused {
+		if w.burst(w.commands()) {
 			w.l.sleep(50 * time.Millisecond)
 		}
 	}
@@ -80,55 +69,80 @@ func (w *writer) session() *session {
 	return c
 }
 
-// get reads once. Standbys refuse, so what is answered is a linearizable read of an active: all that this writer, the only one of the key, was acked (R14), and nothing
-// that is not committed (R7).
-func (w *writer) get(key string) {
-	c := w.session()
-	if c == nil {
-		w.elsewhere()
-		return
-	}
-	got, err := c.do("GET", key)
-	var said replyError
-	switch {
-	case err == nil:
-		w.l.count(func(s *Stats) { s.Read++ })
-		w.l.facts.read(w.l.hosts[w.target].name, key, got[0], w.acked[key])
-		return
-	case !errors.As(err, &said):
-		_ = c.Close()
-		w.conns[w.target] = nil
-	}
-	w.elsewhere()
+// command is a SET, or a GET if value is "".
+type command struct {
+	key, value string
+	version    int // of the value; of a GET: what was acked of the key before it was sent
 }
 
-// set writes once and notes how that came out.
-func (w *writer) set(key, value string) (acked, refused bool) {
-	h := w.l.hosts[w.target]
+// commands are what is sent next, all at once.
+func (w *writer) commands() []command {
+	all := make([]command, 1+w.rng.IntN(2*w.l.c.Burst-1))
+	for i := range all {
+		key := fmt.Sprintf("w%d:%d", w.id, w.rng.IntN(keysOf))
+		if w.rng.IntN(4) == 0 {
+			all[i] = command{key: key, version: w.acked[key]}
+			continue
+		}
+		w.sent++
+		all[i] = command{key, fmt.Sprintf("%s#%d#%s", key, w.sent, padding(w.rng, w.l.c.Value)), w.sent}
+	}
+	return all
+}
+
+// burst sends commands and notes how each came out. It reports whether the node refused some of them for sure.
+func (w *writer) burst(all []command) (refused bool) {
 	c := w.session()
 	if c == nil {
 		w.elsewhere()
-		return false, true
+		return true
 	}
-	w.l.count(func(s *Stats) { s.Written++ })
-	_, err := c.do("SET", key, value)
+	target, lost := w.target, c.send(all)
+	move := lost != nil
+	for i, x := range all {
+		var got []string
+		err := lost
+		if err == nil {
+			got, err = c.reply()
+		}
+		var said replyError
+		if err != nil && !errors.As(err, &said) {
+			lost = err // and what follows
+		}
+		r := w.noted(target, x, got, err)
+		refused, move = refused || r, move || err != nil
+		if lost != nil && i == len(all)-1 {
+			_ = c.Close()
+			w.conns[target] = nil
+		}
+	}
+	if move {
+		w.elsewhere()
+	}
+	return refused
+}
+
+// noted tells what came of one command. What is answered to a GET is a linearizable read of an active, since standbys refuse: all that this writer, the only one of the key, was
+// acked (R14), and nothing that is not committed (R7).
+func (w *writer) noted(target int, x command, got []string, err error) (refused bool) {
+	node := w.l.hosts[target].name
 	var said replyError
 	switch {
+	case x.value == "" && err == nil:
+		w.l.count(func(s *Stats) { s.Read++ })
+		w.l.facts.read(node, x.key, got[0], x.version)
+	case x.value == "":
 	case err == nil:
-		w.l.facts.acked(h.name, value)
-		w.l.count(func(s *Stats) { s.Acked++ })
-		return true, false
+		w.acked[x.key] = x.version
+		w.l.facts.acked(node, x.value)
+		w.l.count(func(s *Stats) { s.Written++; s.Acked++ })
 	case errors.As(err, &said) && said.refusal():
-		w.elsewhere()
-		return false, true
+		w.l.count(func(s *Stats) { s.Written++ })
+		return true
+	default:
+		w.l.count(func(s *Stats) { s.Written++; s.Unknown++ })
 	}
-	w.l.count(func(s *Stats) { s.Unknown++ })
-	if !errors.As(err, &said) {
-		_ = c.Close()
-		w.conns[w.target] = nil
-	}
-	w.elsewhere()
-	return false, false
+	return false
 }
 
 // elsewhere moves, mostly, to the node that became active last.
@@ -157,7 +171,7 @@ func (e replyError) Error() string { return string(e) }
 func (e replyError) refusal() bool {
 	code, _, _ := strings.Cut(string(e), " ")
 	switch code {
-	case "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN":
+	case "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "OOM":
 		return true
 	}
 	return false
@@ -165,16 +179,37 @@ func (e replyError) refusal() bool {
 
 // do sends one command and returns its answer: a string, or a list of strings. An absent value is "".
 func (s *session) do(args ...string) ([]string, error) {
-	_ = s.SetDeadline(time.Now().Add(answerWithin))
-	var b strings.Builder
-	fmt.Fprintf(&b, "*%d\r\n", len(args))
-	for _, a := range args {
-		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
-	}
-	if _, err := io.WriteString(s.Conn, b.String()); err != nil {
+	if err := s.write(request(nil, args...)); err != nil {
 		return nil, err
 	}
 	return s.reply()
+}
+
+// send sends commands at once.
+func (s *session) send(all []command) error {
+	var b []byte
+	for _, x := range all {
+		if x.value == "" {
+			b = request(b, "GET", x.key)
+		} else {
+			b = request(b, "SET", x.key, x.value)
+		}
+	}
+	return s.write(b)
+}
+
+func (s *session) write(b []byte) error {
+	_ = s.SetDeadline(time.Now().Add(answerWithin))
+	_, err := s.Conn.Write(b)
+	return err
+}
+
+func request(b []byte, args ...string) []byte {
+	b = fmt.Appendf(b, "*%d\r\n", len(args))
+	for _, a := range args {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	return b
 }
 
 func (s *session) reply() ([]string, error) {

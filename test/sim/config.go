@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ type Config struct {
 	Slow      time.Duration // a sync of the log takes up to so long, 0 = no time
 	Writers   int
 	Pace      time.Duration // between the writes of one writer, on average
+	Burst     int           // commands that a writer sends at once, on average
 	Value     int           // bytes of a value, at most
 	Length    time.Duration // of the phase with faults
 	Events    []Event
@@ -39,9 +41,9 @@ type Config struct {
 // String is the option set in one line.
 func (c Config) String() string {
 	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, automatic %v, drift %d/1000, shrink %v, lagged %d by %v, segments of %d, retain %d, memtable %d, log in memory %d, codec %v, heartbeat %v, delay %v+%v, "+
-		"sync up to %v, %d writers every %v, values up to %d bytes, %v with %d events",
+		"sync up to %v, %d writers every %v %d at once, values up to %d bytes, %v with %d events",
 		c.Seed, c.Nodes, c.K, c.Shared, c.Auto, c.Drift, c.Shrink, c.Lagged, c.Lag, c.Segment, c.Retain, c.MemTable, c.Memory, c.Codec, c.Heartbeat, c.Delay, c.Jitter,
-		c.Slow, c.Writers, c.Pace, c.Value, c.Length, len(c.Events))
+		c.Slow, c.Writers, c.Pace, c.Burst, c.Value, c.Length, len(c.Events))
 }
 
 // Kind is what an Event does.
@@ -106,11 +108,12 @@ func Draw(seed uint64) Config {
 		Seed: seed, Nodes: []int{3, 3, 3, 3, 3, 2, 2, 4, 1}[r.IntN(9)], Shared: r.IntN(2) == 0, Lagged: -1,
 		Segment: 8 << 10 << r.IntN(3), MemTable: 64 << 10 << r.IntN(3), Codec: []wal.Codec{wal.CodecS2, wal.CodecS2, wal.CodecNone}[r.IntN(3)],
 		Heartbeat: 200 * time.Millisecond << r.IntN(3), Delay: time.Duration(100+r.IntN(3000)) * time.Microsecond,
-		Writers: 2 + r.IntN(4), Value: 20 << r.IntN(5), Length: time.Duration(25+r.IntN(25)) * time.Second,
+		Writers: 2 + r.IntN(4), Value: 20 << r.IntN(5), Length: time.Duration(30+r.IntN(60)) * time.Second,
 	}
 	c.Memory = []int64{4 << 10, 64 << 10, 1 << 20}[r.IntN(3)]
 	c.Retain = c.Segment * int64(3+r.IntN(6))
-	c.Pace = time.Duration(c.Writers) * 15 * time.Millisecond // about 50 writes/s, the waits for answers included
+	c.Burst = []int{1, 4, 8, 16}[r.IntN(4)]
+	c.Pace = time.Duration(c.Writers*c.Burst) * 9 * time.Millisecond // about 50 writes/s, reads, refusals and outages included
 	c.K = min(1+r.IntN(2), c.Nodes-1)
 	if r.IntN(6) == 0 {
 		c.K = 0
@@ -130,17 +133,27 @@ func Draw(seed uint64) Config {
 		c.Lagged, c.Lag = r.IntN(c.Nodes), time.Duration(1+r.IntN(8))*time.Second
 	}
 	kinds := weights(r, c)
-	pace := 300 + r.IntN(2000) // ms between events, on average
-	for at := 2 * time.Second; at < c.Length; at += time.Duration(1+r.IntN(2*pace)) * time.Millisecond {
+	calm := 2000 + r.IntN(9000) // ms from storm to storm, on average
+	for at := 2 * time.Second; at < c.Length; at += time.Duration(1+r.IntN(2*calm)) * time.Millisecond {
+		c.Events = append(c.Events, storm(r, c, kinds, at)...)
+	}
+	slices.SortStableFunc(c.Events, func(a, b Event) int { return int(a.At - b.At) })
+	return c
+}
+
+// storm is a few events close together, some of which last, so that several kinds of faults are there at once; then the cluster may go on for a while.
+func storm(r *rand.Rand, c Config, kinds []Kind, at time.Duration) (all []Event) {
+	for range 1 + r.IntN(7) {
 		e := Event{At: at, Kind: kinds[r.IntN(len(kinds))], Node: r.IntN(c.Nodes), Arg: r.IntN(3)}
 		e.Peer = (e.Node + 1 + r.IntN(max(1, c.Nodes-1))) % c.Nodes
-		e.For = time.Duration(50+r.IntN(1500)) * time.Millisecond
+		e.For = time.Duration(50+r.IntN(2500)) * time.Millisecond
 		if r.IntN(6) == 0 {
-			e.For *= 5
+			e.For *= 4
 		}
-		c.Events = append(c.Events, e)
+		all = append(all, e)
+		at += time.Duration(r.IntN(700)) * time.Millisecond
 	}
-	return c
+	return all
 }
 
 // weights says how often each kind comes; some come only in some seeds.

@@ -65,8 +65,8 @@ func (h *host) options(p *process) node.Options {
 	o := node.Options{
 		Cluster: "shop", Name: h.name, Dir: "data", FS: p.fs, Sync: node.SyncOptions{K: c.K, ShrinkAfter: 3 * time.Second},
 		SegmentBytes: c.Segment, LogBudget: c.Retain, MemTableBytes: c.MemTable, CacheBytes: 256 << 10, MemoryTail: c.Memory, Codec: c.Codec,
-		StallLimit: stallLimit, CommitTimeout: commitTimeout, Trim: 2 * time.Second, Heartbeat: c.Heartbeat, Gossip: 2 * c.Heartbeat, PauseLimit: 4 * c.Heartbeat,
-		Listen: p.net.listen, Dial: p.net.dial, Observer: p.probe,
+		StallLimit: stallLimit, CommitTimeout: commitTimeout, Trim: 2 * time.Second, Heartbeat: c.Heartbeat, Gossip: 4 * c.Heartbeat, PauseLimit: 4 * c.Heartbeat,
+		Listen: p.net.listen, Dial: p.net.dial, Observer: p.probe, Sentinel: node.SentinelOptions{Tick: time.Second},
 		Logger: slog.New(slog.NewTextHandler(h.l.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	drift := c.drift(h.id)

@@ -19,7 +19,7 @@ type person struct {
 func (w *person) run() {
 	w.since = time.Now()
 	for !w.l.over() {
-		w.l.sleep(500 * time.Millisecond)
+		w.l.sleep(time.Second)
 		w.l.look()
 		if w.l.active() != nil {
 			w.since = time.Now()
