@@ -16,6 +16,8 @@ type Config struct {
 	Nodes     int
 	K         int           // acks that a commit needs
 	Shared    bool          // one token store for all nodes
+	Raft      bool          // and that is the raft log of the nodes themselves
+	Scrub     bool          // log and state are read through every few seconds
 	Auto      bool          // nodes promote themselves; a person only looks on
 	Drift     int           // clocks of leases run by up to so much too fast or too slow, in 1000
 	Shrink    bool          // the sync set is made smaller when members do not ack
@@ -40,9 +42,9 @@ type Config struct {
 
 // String is the option set in one line.
 func (c Config) String() string {
-	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, automatic %v, drift %d/1000, shrink %v, lagged %d by %v, segments of %d, retain %d, memtable %d, log in memory %d, codec %v, heartbeat %v, delay %v+%v, "+
+	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, raft %v, scrub %v, automatic %v, drift %d/1000, shrink %v, lagged %d by %v, segments of %d, retain %d, memtable %d, log in memory %d, codec %v, heartbeat %v, delay %v+%v, "+
 		"sync up to %v, %d writers every %v %d at once, values up to %d bytes, %v with %d events",
-		c.Seed, c.Nodes, c.K, c.Shared, c.Auto, c.Drift, c.Shrink, c.Lagged, c.Lag, c.Segment, c.Retain, c.MemTable, c.Memory, c.Codec, c.Heartbeat, c.Delay, c.Jitter,
+		c.Seed, c.Nodes, c.K, c.Shared, c.Raft, c.Scrub, c.Auto, c.Drift, c.Shrink, c.Lagged, c.Lag, c.Segment, c.Retain, c.MemTable, c.Memory, c.Codec, c.Heartbeat, c.Delay, c.Jitter,
 		c.Slow, c.Writers, c.Pace, c.Burst, c.Value, c.Length, len(c.Events))
 }
 
@@ -66,6 +68,9 @@ const (
 	FailSync   Kind = "fail-sync"   // a sync of node's log fails and forgets what was written (R10); node is started again after For
 	FailWrite  Kind = "fail-write"  // a write to node's log is done in part and fails
 	FailEpoch  Kind = "fail-epoch"  // a write or sync of node's epoch file fails
+	Stick      Kind = "stick"       // syncs of node's log do not return for For
+	Fill       Kind = "fill"        // for For, node's disk has no room
+	Rot        Kind = "rot"         // a bit of node's log or state goes wrong: while it is down for For, Arg 1 and 2: while it runs
 	Wipe       Kind = "wipe"        // the disk of node is lost (R11), if the others can do without
 	Promote    Kind = "promote"     // a person promotes node
 	Twice      Kind = "promote-two" // node and peer at once
@@ -73,12 +78,13 @@ const (
 	Coup       Kind = "coup"        // the active is cut off from all others for For, and node is promoted
 	Switchover Kind = "switchover"  // from whoever is active to node
 	Demote     Kind = "demote"      // whoever is active
+	Pause      Kind = "pause"       // a person at node pauses automatic failover, for For
 )
 
 // fault reports whether the kind is a fault and not a person's word.
 func (k Kind) fault() bool {
 	switch k {
-	case Promote, Twice, Force, Switchover, Demote:
+	case Promote, Twice, Force, Switchover, Demote, Pause:
 		return false
 	}
 	return true
@@ -132,6 +138,8 @@ func Draw(seed uint64) Config {
 	if r.IntN(3) == 0 {
 		c.Lagged, c.Lag = r.IntN(c.Nodes), time.Duration(1+r.IntN(8))*time.Second
 	}
+	c.Raft = c.Shared && c.Nodes > 2 && r.IntN(3) == 0
+	c.Scrub = r.IntN(4) == 0
 	kinds := weights(r, c)
 	calm := 2000 + r.IntN(9000) // ms from storm to storm, on average
 	for at := 2 * time.Second; at < c.Length; at += time.Duration(1+r.IntN(2*calm)) * time.Millisecond {
@@ -179,6 +187,8 @@ func weights(r *rand.Rand, c Config) []Kind {
 	some(3, 2, FailWrite)
 	some(4, 2, FailEpoch)
 	some(4, 1, Demote)
+	some(3, 2, Stick)
+	some(3, 2, Fill)
 	if c.Nodes > 1 {
 		add(6, Noise)
 		some(2, 8, Cut)
@@ -190,9 +200,13 @@ func weights(r *rand.Rand, c Config) []Kind {
 		add(3, Switchover)
 		add(3, Coup)
 		some(4, 2, Wipe)
+		some(3, 3, Rot)
 		some(10, 1, Force)
 	}
-	if c.Shared {
+	if c.Auto {
+		some(3, 2, Pause)
+	}
+	if c.Shared && !c.Raft {
 		some(3, 5, CutStore)
 	}
 	return all

@@ -38,6 +38,7 @@ type half struct {
 	rend    time.Time     // read deadline
 	wend    time.Time     // write deadline
 	arrived chan struct{} // capacity 1: something changed for the reader
+	alarm   *time.Timer   // the reader's
 	late    func() time.Duration
 }
 
@@ -137,21 +138,25 @@ func (h *half) read(b []byte) (int, error) {
 		if n > 0 || err != nil {
 			return n, err
 		}
-		wait(h.arrived, until)
+		h.wait(until)
 	}
 }
 
 // wait waits for a poke, or until the time if that is not zero.
-func wait(c <-chan struct{}, until time.Time) {
+func (h *half) wait(until time.Time) {
 	if until.IsZero() {
-		<-c
+		<-h.arrived
 		return
 	}
-	t := time.NewTimer(time.Until(until))
-	defer t.Stop()
+	if h.alarm == nil {
+		h.alarm = time.NewTimer(time.Until(until))
+	} else {
+		h.alarm.Reset(time.Until(until))
+	}
 	select {
-	case <-c:
-	case <-t.C:
+	case <-h.arrived:
+		h.alarm.Stop()
+	case <-h.alarm.C:
 	}
 }
 

@@ -33,6 +33,9 @@ type host struct {
 	proc        *process
 	starting    bool
 	stays       int // faults that keep it down
+	full        int // faults that leave no room on its disk
+	capacity    int64
+	rotten      bool // a bit of its disk went wrong at some time
 }
 
 // process is one run of a node, from its start to its death, and beyond: a goroutine cannot be killed, so a dead process is cut off from everything and ends by itself.
@@ -49,6 +52,7 @@ type process struct {
 	ended   chan struct{}
 	result  error // of Run
 	asked   bool  // to end; under host.mu
+	stuck   bool  // its disk stood still for some time; under host.mu
 }
 
 // errInjected is what a failing disk says.
@@ -69,6 +73,10 @@ func (h *host) options(p *process) node.Options {
 		Listen: p.net.listen, Dial: p.net.dial, Observer: p.probe, Sentinel: node.SentinelOptions{Tick: time.Second},
 		Logger: slog.New(slog.NewTextHandler(h.l.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
+	o.DiskReserve, o.RepairWait = diskReserve, 3*time.Second
+	if c.Scrub {
+		o.ScrubEvery = 5 * time.Second
+	}
 	drift := c.drift(h.id)
 	o.Clock = func() failover.Mono { return failover.Mono(float64(time.Since(h.l.began)) * drift) }
 	o.Failover.Suspect, o.Failover.Lease = 5*c.Heartbeat, 5*c.Heartbeat
@@ -83,6 +91,9 @@ func (h *host) options(p *process) node.Options {
 	}
 	if c.Shared {
 		o.Token = reach{tokens: h.l.tokens, node: h.name, net: h.l.net}
+	}
+	if c.Raft {
+		o.Token, o.Raft = nil, &node.RaftOptions{Election: 4 * c.Heartbeat}
 	}
 	for i := range c.Nodes {
 		if i != h.id {
@@ -108,6 +119,7 @@ func (h *host) start() {
 	}
 	h.starting = true
 	disk, seed := h.disk, h.rng.Uint64()
+	disk.SetCapacity(h.capacity)
 	h.mu.Unlock()
 	p := &process{h: h, fs: faultfs.New(disk, seed), free: make(chan struct{}), ended: make(chan struct{})}
 	p.net = &endpoint{net: h.l.net, name: h.name}
@@ -119,7 +131,11 @@ func (h *host) start() {
 	h.starting = false
 	if err != nil {
 		h.mu.Unlock()
-		if !strings.Contains(err.Error(), errInjected.Error()) {
+		switch {
+		case strings.Contains(err.Error(), errInjected.Error()), noRoom(err):
+		case h.unreadable(err):
+			return
+		default:
 			h.l.facts.fail("R8", "%s does not start after what a disk may do: %v", h.name, err)
 			return
 		}
@@ -165,10 +181,18 @@ func (p *process) exited() {
 		return
 	}
 	h.l.count(func(s *Stats) { s.Exits++ })
-	if p.result == nil || !strings.Contains(p.result.Error(), errInjected.Error()) {
+	h.mu.Lock()
+	allowed := p.stuck && stalled(p.result) || h.rotten
+	h.mu.Unlock()
+	if p.result == nil || !strings.Contains(p.result.Error(), errInjected.Error()) && !noRoom(p.result) && !allowed {
 		h.l.facts.fail("R12", "%s ended by itself without a reason that was given to it: %v", h.name, p.result)
 	}
 	h.l.after(time.Second, h.start)
+}
+
+// stalled says that a process left because its log or its state stood still (R12).
+func stalled(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "stalled") || strings.Contains(err.Error(), "watchdog"))
 }
 
 // cutOff takes a process off the network and from its clients.
@@ -230,7 +254,8 @@ func (h *host) stop() error {
 func (h *host) wipe() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.disk = faultfs.NewDisk()
+	h.disk, h.rotten = faultfs.NewDisk(), false
+	h.disk.SetCapacity(h.capacity)
 	h.incarnation++
 }
 

@@ -81,6 +81,15 @@ func (l *life) inject(e Event, r *rand.Rand) {
 	case FailEpoch:
 		kind := []faultfs.Kind{faultfs.OpSync, faultfs.OpWrite}[r.IntN(2)]
 		l.failing(h, faultfs.Rule{Ops: []faultfs.Kind{kind}, Path: "epoch", Times: 1, Fault: faultfs.Fail(errInjected)}, e, done)
+	case Stick:
+		if p := h.running(); p != nil {
+			p.stick(4 * e.For)
+		}
+		l.after(4*e.For, done)
+	case Fill:
+		lasting(h.fill(r))
+	case Rot:
+		l.decay(h, e, r, done)
 	case Wipe:
 		l.lose(h, e.For, done)
 	case Coup:
@@ -102,6 +111,11 @@ func (l *life) inject(e Event, r *rand.Rand) {
 		done()
 	case Switchover:
 		l.post(h, admin.PathSwitchover, admin.SwitchoverRequest{To: h.name})
+		done()
+	case Pause:
+		l.count(func(s *Stats) { s.Paused++ })
+		l.post(h, admin.PathPause, admin.PauseRequest{Reason: "for a test"})
+		l.after(e.For, func() { l.post(h, admin.PathPause, admin.PauseRequest{Resume: true}) })
 		done()
 	case Demote:
 		if a := l.active(); a != nil {

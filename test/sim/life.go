@@ -38,6 +38,8 @@ type Stats struct {
 	Read        int
 	Committed   int
 	Epochs      int
+	Replaced    int           // disks that a person replaced because the node did not start
+	Paused      int           // maintenance that a person ordered
 	Stuck       int           // promotions for which only consent was left, though nothing was lost
 	Healed      time.Duration // longest time from the last fault to health
 }
@@ -84,7 +86,7 @@ func Run(c Config, verbose func(string)) Result {
 	l.log = &journal{life: l, say: verbose}
 	l.stats.Kinds = map[Kind]int{}
 	for i := range c.Nodes {
-		l.hosts = append(l.hosts, &host{l: l, id: i, name: name(i), disk: faultfs.NewDisk(), rng: rand.New(rand.NewPCG(c.Seed, uint64(i)))})
+		l.hosts = append(l.hosts, &host{l: l, id: i, name: name(i), disk: faultfs.NewDisk(), capacity: diskBytes, rng: rand.New(rand.NewPCG(c.Seed, uint64(i)))})
 	}
 	for _, h := range l.hosts {
 		l.all.Go(h.start)
@@ -155,6 +157,7 @@ func (l *life) heal(writers *sync.WaitGroup) {
 	l.calm = true
 	l.mu.Unlock()
 	l.log.note("calm")
+	l.resume()
 	writers.Wait()
 	began := time.Now()
 	why := "not looked at"

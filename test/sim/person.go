@@ -65,6 +65,23 @@ func (l *life) found() {
 	}
 }
 
+// resume ends all maintenance.
+func (l *life) resume() {
+	if !l.c.Auto {
+		return
+	}
+	l.all.Go(func() {
+		for !l.over() {
+			for _, p := range l.up() {
+				if f := p.status().Failover; f != nil && f.Paused != nil {
+					l.post(p.h, admin.PathPause, admin.PauseRequest{Resume: true})
+				}
+			}
+			l.sleep(2 * time.Second)
+		}
+	})
+}
+
 // look notes what each node promised (R3).
 func (l *life) look() {
 	for _, p := range l.up() {

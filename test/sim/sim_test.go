@@ -127,6 +127,8 @@ func (s *Stats) add(o Stats) {
 	s.Read += o.Read
 	s.Committed += o.Committed
 	s.Epochs += o.Epochs
+	s.Replaced += o.Replaced
+	s.Paused += o.Paused
 	s.Stuck += o.Stuck
 	s.Healed = max(s.Healed, o.Healed)
 }

@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"path"
+	"strings"
+	"time"
+
+	"repld/internal/faultfs"
+)
+
+// What the disks of all hosts are like while nothing is wrong.
+const (
+	diskBytes   = 64 << 20
+	diskReserve = 256 << 10
+)
+
+// fill leaves a host's disk nearly or quite without room (FAULTS D5).
+func (h *host) fill(r *rand.Rand) (undo func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.full++
+	h.capacity = h.disk.Used() + r.Int64N(diskReserve/4)
+	h.disk.SetCapacity(h.capacity)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.full--; h.full == 0 {
+			h.capacity = diskBytes
+			h.disk.SetCapacity(h.capacity)
+		}
+	}
+}
+
+// noRoom says that an operation failed because the disk is full. A process may end for it, and not start.
+func noRoom(err error) bool { return strings.Contains(err.Error(), "no space left") }
+
+// stick holds all syncs of the log of a running process until the time is over, or the process has left (FAULTS D17). A process that is held for longer than its limit leaves
+// by itself.
+func (p *process) stick(d time.Duration) {
+	end := time.Now().Add(d)
+	a := p.fs.Add(faultfs.Rule{Ops: []faultfs.Kind{faultfs.OpSync}, Path: "wal/*.seg", Fault: func(c *faultfs.Call) (int, error) {
+		t := time.NewTimer(time.Until(end))
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-p.free:
+		}
+		return c.Do()
+	}})
+	p.h.mu.Lock()
+	p.stuck = true
+	p.h.mu.Unlock()
+	p.h.l.after(d, a.Stop)
+}
+
+// rot flips one bit of a file of the log or of the state, and reports whether there was one (FAULTS D8, D9).
+func (h *host) rot(r *rand.Rand) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var files []string
+	for _, f := range h.disk.Files() {
+		if dir := path.Base(path.Dir(f)); dir == "wal" && strings.HasSuffix(f, ".seg") || dir == "state" && strings.HasSuffix(f, ".sst") {
+			files = append(files, f)
+		}
+	}
+	if len(files) == 0 {
+		return false
+	}
+	f := files[r.IntN(len(files))]
+	info, err := h.disk.Stat(f)
+	if err != nil || info.Size() == 0 {
+		return false
+	}
+	h.rotten = true
+	bit := r.Int64N(8 * info.Size())
+	h.disk.Flip(f, bit)
+	h.l.log.note("bit %d of %s on %s is wrong now", bit, f, h.name)
+	return true
+}
+
+// decay has a bit of a node's disk go wrong, when all the others have what it has and none is in trouble: more than one disk at a time is not what R1 promises for.
+func (l *life) decay(h *host, e Event, r *rand.Rand, done func()) {
+	if l.c.K == 0 || l.c.Shrink || l.unhealthy(true) != "" {
+		done()
+		return
+	}
+	if e.Arg > 0 { // while it runs
+		h.rot(r)
+		l.after(e.For, done)
+		return
+	}
+	h.keepDown(true)
+	if h.die(faultfs.Everything()) {
+		h.rot(r)
+	}
+	l.after(e.For, func() {
+		h.keepDown(false)
+		done()
+		h.start()
+	})
+}
+
+// unreadable is what a person does about a node that does not start because its disk is damaged: the disk is replaced (R8, R11).
+func (h *host) unreadable(err error) bool {
+	h.mu.Lock()
+	rotten := h.rotten
+	h.mu.Unlock()
+	if !rotten {
+		return false
+	}
+	h.l.log.note("%s does not start with a damaged disk: %v", h.name, err)
+	h.l.count(func(s *Stats) { s.Replaced++ })
+	h.wipe()
+	h.keepDown(true)
+	h.l.all.Go(func() {
+		for !h.l.over() && !h.l.agreed(h) {
+			h.l.sleep(100 * time.Millisecond)
+		}
+		h.keepDown(false)
+		h.start()
+	})
+	return true
+}
