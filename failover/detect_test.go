@@ -257,7 +257,14 @@ func TestPromise(t *testing.T) {
 		}
 	}
 	want(1, 1000, "", 0)
-	p.Start("a", 3, 1000)
+	p.Start("a", 3, 1000) // it may have granted 3 just before it died, and have supported anybody until then
+	want(3, 1100, "", 400)
+	want(4, 1100, "", 400)
+	p.Heard("a", 3, 1200)
+	want(3, 1300, "", 200)
+	want(4, 1500, "a", 200)
+	p = Promise{Length: 500}
+	p.Heard("a", 3, 1000)
 	want(4, 1100, "a", 400)
 	p.Heard("a", 3, 1200)
 	p.Heard("z", 2, 1300) // an older epoch extends nothing

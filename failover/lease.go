@@ -122,9 +122,11 @@ type Promise struct {
 	oldUntil Mono
 }
 
-// Start is called when the process starts: what it promised before is not known any more, so it counts as promised now.
+// Start is called when the process starts: what it promised before is not known any more, so it counts as promised now, to the holder of the epoch that it obeys and to any
+// earlier one: it may have granted that epoch a moment before it died, to another node or, as a candidate, to itself.
 func (p *Promise) Start(holder string, epoch wal.Epoch, now Mono) {
 	p.holder, p.epoch, p.until = holder, epoch, now+p.Length
+	p.old, p.oldUntil = "", p.until
 }
 
 // Heard notes an acked heartbeat of the active of epoch.

@@ -85,7 +85,7 @@ func newVoter(o voterOptions) (v *voter, err error) {
 		v.o.voted = func(failover.Poll, failover.Vote) {}
 	}
 	v.promise.Length = failover.Mono(o.lease)
-	if epoch, holder := o.obeys(); epoch > 0 && holder != o.detector.Node {
+	if epoch, holder := o.obeys(); epoch > 0 && len(o.peers) > 0 {
 		v.promise.Start(holder, epoch, o.clock())
 	}
 	v.agent, err = heartbeat.NewAgent(heartbeat.Options{
