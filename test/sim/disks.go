@@ -22,6 +22,9 @@ func (h *host) fill(r *rand.Rand) (undo func()) {
 	h.full++
 	h.capacity = h.disk.Used() + r.Int64N(diskReserve/4)
 	h.disk.SetCapacity(h.capacity)
+	if h.proc != nil {
+		h.proc.slowFull()
+	}
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -30,6 +33,18 @@ func (h *host) fill(r *rand.Rand) (undo func()) {
 			h.disk.SetCapacity(h.capacity)
 		}
 	}
+}
+
+// slowFull has a table that finds no room take some time to find out. Pebble tries a flush that failed again at once: on a real disk that costs time, and here simulated time would
+// stand still.
+func (p *process) slowFull() {
+	p.fs.Add(faultfs.Rule{Ops: []faultfs.Kind{faultfs.OpWrite, faultfs.OpSync}, Path: "state/*.sst", Fault: func(c *faultfs.Call) (int, error) {
+		n, err := c.Do()
+		if err != nil {
+			<-time.After(10 * time.Millisecond)
+		}
+		return n, err
+	}})
 }
 
 // noRoom says that an operation failed because the disk is full. A process may end for it, and not start.

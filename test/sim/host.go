@@ -120,11 +120,15 @@ func (h *host) start() {
 	h.starting = true
 	disk, seed := h.disk, h.rng.Uint64()
 	disk.SetCapacity(h.capacity)
+	full := h.full > 0
 	h.mu.Unlock()
 	p := &process{h: h, fs: faultfs.New(disk, seed), free: make(chan struct{}), ended: make(chan struct{})}
 	p.net = &endpoint{net: h.l.net, name: h.name}
 	p.probe = &probe{facts: h.l.facts, node: h.name}
 	p.slowSyncs(h.l.c.Slow)
+	if full {
+		p.slowFull()
+	}
 	var err error
 	p.node, err = node.Open(h.options(p))
 	h.mu.Lock()
