@@ -17,27 +17,30 @@ const (
 
 // Config is everything that a run depends on.
 type Config struct {
-	Seed     uint64
-	Nodes    int  // data nodes, 1 to 4
-	K        int  // acks that a commit needs
-	Shared   bool // one token store for all nodes
-	Shrink   bool // the sync set is made smaller when members do not ack
-	Lagged   int  // node that applies late, -1 none
-	Slow     bool // disks take up to 30 ms instead of 3
-	Loss     int  // messages lost, in 1000
-	Pace     Time // between the writes of clients, on average
-	Patience int  // bounds of the role machine, as 1/n of production's
-	Drift    int  // clocks of the nodes run by up to so much too fast or too slow, in 1000
-	Length   Time // of the phase with faults
-	Events   []Event
-	Careless bool // an emptied node is started again at once, whatever the others know
-	Mutant   Mutant
+	Seed      uint64
+	Nodes     int    // data nodes, 1 to 4
+	K         int    // acks that a commit needs
+	Shared    bool   // one token store for all nodes
+	Shrink    bool   // the sync set is made smaller when members do not ack
+	Lagged    int    // node that applies late, -1 none
+	Slow      bool   // disks take up to 30 ms instead of 3
+	Loss      int    // messages lost, in 1000
+	Pace      Time   // between the writes of clients, on average
+	Patience  int    // bounds of the role machine, as 1/n of production's
+	Drift     int    // clocks of the nodes run by up to so much too fast or too slow, in 1000
+	Length    Time   // of the phase with faults
+	Leases    bool   // nodes exchange heartbeats, and the active answers reads under a lease (R14)
+	Elections bool   // and the nodes promote themselves
+	Preferred string // node that takes the activity back, "" for none
+	Events    []Event
+	Careless  bool // an emptied node is started again at once, whatever the others know
+	Mutant    Mutant
 }
 
 // String is the option set in one line.
 func (c Config) String() string {
-	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, shrink %v, lagged %d, slow disks %v, loss %d/1000, a write every %d us, bounds 1/%d, drift %d/1000, %d events, mutant %q",
-		c.Seed, c.Nodes, c.K, c.Shared, c.Shrink, c.Lagged, c.Slow, c.Loss, c.Pace, c.Patience, c.Drift, len(c.Events), c.Mutant)
+	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, shrink %v, lagged %d, slow disks %v, loss %d/1000, a write every %d us, bounds 1/%d, drift %d/1000, leases %v, elections %v, preferred %q, %d events, mutant %q",
+		c.Seed, c.Nodes, c.K, c.Shared, c.Shrink, c.Lagged, c.Slow, c.Loss, c.Pace, c.Patience, c.Drift, c.Leases, c.Elections, c.Preferred, len(c.Events), c.Mutant)
 }
 
 // Kind is what an Event does.
@@ -52,6 +55,9 @@ const (
 	Cut        Kind = "cut"         // node hears nothing from peer for For; Arg 1: nor peer from node
 	Isolate    Kind = "isolate"     // node is cut off from all others, and Arg 1: from the token store, for For
 	CutStore   Kind = "cut-store"   // node does not reach the shared token store for For
+	StoreDown  Kind = "store-down"  // nobody does
+	Resets     Kind = "resets"      // the heartbeat links of node break, though nobody died
+	Maintain   Kind = "maintain"    // a person at node pauses failover; Arg 1 or 2: resumes it
 	Noise      Kind = "noise"       // 1 of 8 messages is lost for For
 	Rot        Kind = "rot"         // crash, and the last frame of the log is damaged (R8)
 	Wipe       Kind = "wipe"        // crash, and the disk is lost (R11)
@@ -114,6 +120,13 @@ func Draw(seed uint64) Config {
 	if d := rand.New(rand.NewPCG(seed, 0xd1)); d.IntN(3) == 0 {
 		c.Drift = 1 + d.IntN(300)
 	}
+	if l := rand.New(rand.NewPCG(seed, 0x1ea5e)); c.Nodes > 1 && l.IntN(2) == 0 {
+		c.Leases = true
+		c.Elections = c.Shared && c.Nodes > 2
+		if c.Elections && l.IntN(4) == 0 {
+			c.Preferred = name(l.IntN(c.Nodes))
+		}
+	}
 	c.Events = draw(r, c, weights(r, c), 40+r.IntN(400))
 	if c.Nodes > 2 && r.IntN(8) == 0 {
 		c.harsh(r)
@@ -127,13 +140,40 @@ func DrawHarsh(seed uint64) Config {
 	c := Draw(seed)
 	r := rand.New(rand.NewPCG(seed, 0x4a))
 	c.Nodes, c.K, c.Lagged = 3+r.IntN(2), 1+r.IntN(2), -1
+	c.Elections, c.Preferred = c.Leases && c.Shared, ""
 	c.harsh(r)
+	return c
+}
+
+// DrawLeases makes a configuration of a seed in which actives are cut off and deposed while they have a lease, voters are restarted meanwhile, clients read all the time, and
+// clocks drift as far as they may: what goes wrong with leases goes wrong here.
+func DrawLeases(seed uint64) Config {
+	c := Draw(seed)
+	r := rand.New(rand.NewPCG(seed, 0x1ea))
+	c.Nodes, c.K, c.Lagged, c.Shared, c.Shrink, c.Loss, c.Drift = 3+r.IntN(2), 1, -1, true, false, 0, 300
+	c.Leases, c.Elections, c.Preferred = true, r.IntN(2) == 0, ""
+	c.Slow, c.Pace, c.Length = false, Time(1000+r.IntN(1500))*us, 5*sc
+	kinds := []Kind{Coup, Coup, Coup, Isolate, Resets, Resets, Crash, Promote, Twice, Switchover, CutStore}
+	c.Events = draw(r, c, kinds, 30+r.IntN(100))
+	return c
+}
+
+// deposed is a life in which the active is deposed again and again by a node that it does not see, while the third one hears both, clocks drift as far as they may, and clients
+// read all the time: lengths of leases matter here by milliseconds.
+func deposed(seed uint64) Config {
+	c := Config{Seed: seed, Nodes: 3, K: 1, Lagged: -1, Shared: true, Leases: true, Drift: 300, Pace: 3 * ms, Patience: 4, Length: 16 * sc}
+	for i := range 12 {
+		c.Events = append(c.Events, Event{At: sc + Time(i)*1200*ms, Kind: Coup, Node: (i + 1 + int(seed)%2*(i%2)) % 3, For: 1100 * ms})
+	}
 	return c
 }
 
 func (c *Config) harsh(r *rand.Rand) {
 	c.Slow, c.Pace, c.Length = true, Time(300+r.IntN(1000))*us, 5*sc
 	kinds := []Kind{Coup, Coup, Coup, Coup, Promote, Crash, CrashWrite, Isolate, Switchover}
+	if c.Leases {
+		kinds = append(kinds, Resets, Pause)
+	}
 	c.Events = draw(r, *c, kinds, 60+r.IntN(100))
 }
 
@@ -174,6 +214,14 @@ func weights(r *rand.Rand, c Config) []Kind {
 	}
 	if c.Shared {
 		some(3, 5, CutStore)
+	}
+	if c.Leases {
+		add(4, Resets)
+		some(2, 6, Isolate)
+	}
+	if c.Elections {
+		some(2, 4, StoreDown)
+		some(3, 3, Maintain)
 	}
 	return all
 }

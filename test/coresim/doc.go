@@ -15,12 +15,14 @@
 //	failover.Advance           in a model of the token store, shared by all or one a node
 //	replicate.CommitRule       what is committed, and how the sync set changes
 //	replicate.Progress         where a standby's stream begins
+//	failover.Detector          suspicion, elections, stepping down, hand-over to a preferred node, pauses (in half of the lives, as the next two)
+//	failover.Lease, Promise    until when an active answers reads, and what voters owe it (R14)
 //
 // # What is modelled
 //
 // In steps that other steps may come between, after the code they are named for: the runner and its jobs (runner.go), the host of a promotion (host.go), the log
 // writer, the applier and the sequencer (writer.go), both ends of a log stream (follow.go, rejoin.go, serve.go), the changes of the sync set (syncset.go), gossip and
-// what a higher epoch ends (proc.go), recovery of log, state and epoch (node.go). A log is a list of frames with a durable part; a state is a position; a snapshot
+// what a higher epoch ends (proc.go), recovery of log, state and epoch (node.go), heartbeats and votes (voter.go), the lease of the active and the wait for older ones (lease.go). A log is a list of frames with a durable part; a state is a position; a snapshot
 // is a position that arrives later.
 //
 // The network delays, reorders, loses and doubles calls; streams keep their order and break, each direction by itself, and each end finds out by itself; links are cut one
@@ -28,7 +30,7 @@
 //
 // # What is not
 //
-// Bytes on disk and wire, and so damage other than at the end of a log (package wal's own tests); the state's content; leases, expiry, digests, retention's choice of
+// Bytes on disk and wire, and so damage other than at the end of a log (package wal's own tests); the state's content; witnesses, the agent that carries heartbeats, expiry, digests, retention's choice of
 // what to trim, the pause guard, WAIT; clients that retry; the wiring of internal/node itself, whose order of steps is copied here by hand: tests with real nodes
 // have to show that it is the same.
 //

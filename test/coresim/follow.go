@@ -206,6 +206,9 @@ func (f *follow) handle(msg any) error {
 	if err := f.fenced(); err != nil {
 		return err
 	}
+	if v := f.p.voter; v != nil && f.purpose == replicate.Follow {
+		v.heardLog = &traffic{f.source, f.epoch}
+	}
 	switch m := msg.(type) {
 	case heartbeat:
 		if m.epoch != f.epoch || m.committed > m.end {

@@ -23,6 +23,9 @@ func (p *proc) answer() failover.Answer {
 	a.Position = p.log().Durable()
 	a.Committed = p.commit.lsn
 	a.Applied = p.applied.LSN
+	if p.voter != nil {
+		a.LeaseOf, a.LeaseLeft = p.voter.promise.Left(a.Epoch, p.n.clock())
+	}
 	a.Blank = p.log().End() == wal.Position{} && p.log().Start() == wal.Position{}
 	if p.s.mutant(CountNonVoter) {
 		a.Voter = true
@@ -118,6 +121,9 @@ func (p *proc) fencePeers(j *job, a failover.FencePeers, done func(failover.Even
 				p.s.say(p.n, "answer of %s: reachable %v, epoch %d of %s, at %v, committed %d, voter %v, doubt %v", x.Node, x.Reachable, x.Epoch, x.Holder,
 					x.Position, x.Committed, x.Voter, x.Doubt)
 			}
+			if p.voter != nil {
+				p.voter.lease.fenced(p, a.Epoch, all)
+			}
 			done(failover.FenceDone{Attempt: a.Attempt, Answers: all})
 		})
 	})
@@ -198,6 +204,9 @@ func (p *proc) startEpoch(j *job, a failover.StartEpoch, done func(failover.Even
 	if end == (wal.Position{}) && !p.setVoter(true) {
 		return
 	}
+	if p.voter != nil {
+		p.voter.lease.begin(p, start.Epoch, start.Sync)
+	}
 	p.serving, p.sync = start.Epoch, start.Sync
 	p.s.records++
 	lsn, err := p.writer.append(p.s.records)
@@ -256,7 +265,13 @@ func (p *proc) replay(j *job, a failover.Replay, done func(failover.Event)) {
 			done(failover.ReplayDone{Attempt: a.Attempt, Err: errCanceled})
 			return
 		}
-		done(failover.ReplayDone{Attempt: a.Attempt})
+		p.outlastOlder(j, func(ok bool) {
+			if !ok {
+				done(failover.ReplayDone{Attempt: a.Attempt, Err: errCanceled})
+				return
+			}
+			done(failover.ReplayDone{Attempt: a.Attempt})
+		})
 	})
 }
 

@@ -35,6 +35,17 @@ func (s *Sim) inject(e Event) {
 		}
 	case CutStore:
 		s.cutStore(n.id, e.For)
+	case StoreDown:
+		for _, o := range s.nodes {
+			s.cutStore(o.id, e.For)
+		}
+	case Resets:
+		for _, o := range s.nodes {
+			if o != n && o.proc != nil && n.proc != nil && n.proc.voter != nil {
+				s.linkBroke(n.proc, o)
+				s.linkBroke(o.proc, n)
+			}
+		}
 	case Noise:
 		s.net.noise = s.now + e.For
 	case Copy:
@@ -164,6 +175,10 @@ func (s *Sim) command(n, peer *node, e Event) {
 		s.promote(n, failover.PromoteOptions{}, ignore)
 	case Switchover:
 		s.switchover(n)
+	case Maintain:
+		if p := n.proc; p != nil && p.voter != nil && n.paused <= s.now {
+			p.voter.maintain(e.Arg == 0)
+		}
 	case Demote:
 		for _, a := range s.open() {
 			a.proc.request(func(id uint64) failover.Event { return failover.DemoteRequested{ID: id, Reason: "asked for"} }, ignore)

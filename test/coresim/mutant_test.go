@@ -2,9 +2,13 @@ package coresim
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// leases are the mutants that only lives with leases catch.
+var leases = []Mutant{NoLease, NoOutlast, ResetIsProof, VoteForAll}
 
 // enough is how many seeds may pass before a mutant has to be caught.
 const enough = 6000
@@ -12,7 +16,7 @@ const enough = 6000
 // known are seeds that catch the mutants which most seeds miss; they are tried first, to save time. When a change of the simulation makes one of them miss, the search
 // below finds another and says which.
 var known = map[Mutant]uint64{
-	CommitOn: 2424, IgnoreEpoch: 1225, KeepWipedAcks: 432, CountNonVoter: 364, SettleUnrecorded: 35,
+	CommitOn: 2424, IgnoreEpoch: 1225, KeepWipedAcks: 432, CountNonVoter: 364, SettleUnrecorded: 35, ResetIsProof: 316,
 }
 
 // Each rule, broken on purpose, is found out: else the simulation shows nothing. With NIGHTLY=1 the known seeds are not used.
@@ -61,6 +65,15 @@ func mutated(m Mutant, seed uint64) Result {
 	c := Draw(seed)
 	if seed%2 == 1 {
 		c = DrawHarsh(seed)
+	}
+	if slices.Contains(leases, m) {
+		c = DrawLeases(seed)
+	}
+	if m == NoMargin || m == LeaseFromAnswer {
+		c = deposed(seed)
+	}
+	if m == ForgetPromise { // nothing else restarts voters at the right moment often enough
+		c = forgotten(seed)
 	}
 	c.Mutant = m
 	return Run(c, 0)

@@ -53,6 +53,10 @@ func (p *proc) call(to int, what string, limit Time, ask func(q *proc, r reply),
 			done(answer, err)
 		}
 	}
+	if s.c.Leases && !(s.reach(p.n.id, to) && s.reach(to, p.n.id)) && s.rng.IntN(2) == 0 { // the sessions were reset when the link was cut
+		s.after(s.between(0, 2*ms), p, func() { end(nil, errNoSession) })
+		return
+	}
 	s.after(limit, p, func() { end(nil, errNoAnswer) })
 	times := 1
 	if !s.calm && s.rng.IntN(50) == 0 {

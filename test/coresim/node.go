@@ -13,8 +13,9 @@ type disk struct {
 	log         *simLog
 	state       wal.Position  // what the state has flushed
 	staged      *wal.Position // a received snapshot that is complete and not installed
-	doubt       bool          // a tail was cut that may have been durable (R8)
-	saved       int           // frames saved aside (R9)
+	paused      failover.Maintenance
+	doubt       bool // a tail was cut that may have been durable (R8)
+	saved       int  // frames saved aside (R9)
 }
 
 func newDisk() *disk { return &disk{epoch: &epochFile{}, log: &simLog{}} }
@@ -31,12 +32,13 @@ type node struct {
 	id   int
 	name string
 
-	drift    Time // what its clock gains, in 1000
-	disk     *disk
-	proc     *proc
-	paused   Time
-	failSync bool  // the next sync of the log fails
-	backup   *disk // a copy made earlier
+	drift      Time // what its clock gains, in 1000
+	leaseDrift Time // of the clock of its leases
+	disk       *disk
+	proc       *proc
+	paused     Time
+	failSync   bool  // the next sync of the log fails
+	backup     *disk // a copy made earlier
 
 	// What a god knows: the disk was set back, and lacks what it had up to owes.
 	setBack bool
@@ -47,6 +49,9 @@ func (s *Sim) addNode(id int) {
 	n := &node{s: s, id: id, name: name(id), disk: newDisk()}
 	if d := s.c.Drift; d > 0 {
 		n.drift = Time(s.rng.IntN(2*d+1) - d)
+	}
+	if s.c.Leases && s.c.Drift > 0 {
+		n.leaseDrift = Time(s.rng.IntN(81) - 40)
 	}
 	s.nodes = append(s.nodes, n)
 }
@@ -60,6 +65,9 @@ func (n *node) crash(loss int) {
 	n.s.note(n, "crash", uint64(loss), uint64(d.log.End().LSN), uint64(d.log.Durable().LSN))
 	p.dead, n.proc, n.paused, n.failSync = true, nil, 0, false
 	n.s.peerDied(p)
+	if n.s.c.Leases {
+		n.s.gone(n)
+	}
 	d.epoch.crash(n.s.rng)
 	keep := len(d.log.frames)
 	if unsynced := keep - d.log.durable; unsynced > 0 {

@@ -25,6 +25,9 @@ func (s *Sim) clientWrites() {
 	for range 1 + s.rng.IntN(3) {
 		s.write(n, func(error) {})
 	}
+	if s.c.Leases {
+		s.read(s.nodes[s.rng.IntN(len(s.nodes))])
+	}
 }
 
 // write has one record written by a client of n, if n is open.
@@ -108,7 +111,11 @@ func (s *Sim) attend() {
 		s.nudge(open[0])
 		return
 	}
-	if w.waiting || s.now-w.since < sc {
+	patience := sc
+	if s.c.Elections {
+		patience = 20 * sc // they do it themselves
+	}
+	if w.waiting || s.now-w.since < patience {
 		return
 	}
 	if len(open) > 1 {

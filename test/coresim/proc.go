@@ -33,6 +33,8 @@ type proc struct {
 	standbys map[string]*standby
 	served   []*served
 
+	voter *voter // nil without leases
+
 	doubt bool // of recovery
 	look  syncLook
 }
@@ -86,6 +88,9 @@ func (p *proc) boot() {
 			p.promote(failover.PromoteOptions{Reason: "single node", Bootstrap: true}, func(failover.Report) {})
 		})
 		return
+	}
+	if p.s.c.Leases {
+		p.startVoter()
 	}
 	p.every(200*ms, p.gossip)
 	p.every(100*ms, p.lookAtSync)

@@ -58,6 +58,11 @@ func (s *Sim) heal() {
 			s.after(s.between(0, 100*ms), nil, n.start)
 		}
 	}
+	for _, n := range s.nodes {
+		if p := n.proc; p != nil && p.voter != nil && n.disk.paused.On {
+			s.after(0, p, func() { p.voter.maintain(false) })
+		}
+	}
 	s.person.since, s.person.sick = s.now, s.now
 	began := s.now
 	s.attend()

@@ -40,6 +40,9 @@ type Stats struct {
 	Faults     int
 	Promotions int // that made a node active
 	Refused    int
+	Elections  int // promotions that nodes began by themselves
+	GivenUp    int // actives that stepped down without a lease
+	Read       int // linearizable reads answered
 	Consented  int
 	Switchover int
 	Written    int
@@ -63,6 +66,9 @@ func (s *Stats) add(o Stats) {
 	s.Promotions += o.Promotions
 	s.Refused += o.Refused
 	s.Consented += o.Consented
+	s.Elections += o.Elections
+	s.GivenUp += o.GivenUp
+	s.Read += o.Read
 	s.Switchover += o.Switchover
 	s.Written += o.Written
 	s.Acked += o.Acked

@@ -77,6 +77,7 @@ func (p *proc) change(to wal.SyncSet) {
 	if err != nil {
 		return
 	}
+	p.leaseTerms()
 	p.s.say(p.n, "sync set: pending %v", to)
 	p.look.busy = true
 	mine := func() bool { return p.commit.rule == rule }

@@ -58,6 +58,7 @@ type Checker struct {
 	givenUp   map[wal.Hash]bool // frames that consent gave up
 
 	acked    uint64
+	ackedTo  wal.LSN // highest
 	forgiven uint64
 
 	promises map[string]promise
@@ -110,12 +111,17 @@ func (c *Checker) has(p wal.Position) (yes, known bool) {
 	return e.end == p, true
 }
 
-// continues reports whether log holds all that is committed, as far as it is retained.
-func (c *Checker) continues(log History) error {
-	end := c.End()
-	if len(c.committed) == 0 || end.LSN == 0 {
+// continues reports whether log holds all that is committed in epochs up to epoch, as far as it is retained. A node that waits for older leases to end before it opens may
+// have lost its epoch meanwhile without knowing: nothing of the newer one can be in its log, and nothing that it writes is committed.
+func (c *Checker) continues(log History, epoch wal.Epoch) error {
+	n := len(c.committed)
+	for n > 0 && c.committed[n-1].end.Epoch > epoch {
+		n--
+	}
+	if n == 0 || c.committed[n-1].end.LSN == 0 {
 		return nil
 	}
+	end := c.committed[n-1].end
 	at, err := log.PositionAt(end.LSN)
 	if start := log.Start(); err != nil {
 		return fmt.Errorf("the log starts after %v, committed is %v", start, end)

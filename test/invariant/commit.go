@@ -107,6 +107,7 @@ func (c *Checker) Acked(node string, epoch wal.Epoch, lsn wal.LSN, record uint64
 		c.forgiven++
 		return
 	}
+	c.ackedTo = max(c.ackedTo, lsn)
 	if int(lsn) > len(c.committed) {
 		c.Fail("R1", "%s acked LSN %d in epoch %d, committed is %v", node, lsn, epoch, c.End())
 		return
@@ -116,12 +117,20 @@ func (c *Checker) Acked(node string, epoch wal.Epoch, lsn wal.LSN, record uint64
 	}
 }
 
+// Read says that node answers a linearizable read in epoch from its state at lsn: everything that was acked before is in it (R14). Once somebody has consented to loss
+// nothing is held: whoever was given up may not know it.
+func (c *Checker) Read(node string, epoch wal.Epoch, lsn wal.LSN) {
+	if lsn < c.ackedTo && len(c.consents) == 0 {
+		c.Fail("R14", "%s answers a read in epoch %d from its state at LSN %d, LSN %d was acked before", node, epoch, lsn, c.ackedTo)
+	}
+}
+
 // Active says that node lets clients write in epoch, on log (R1, R5).
 func (c *Checker) Active(node string, epoch wal.Epoch, log History) {
 	if epoch < c.rebased {
 		return
 	}
-	if err := c.continues(log); err != nil {
+	if err := c.continues(log, epoch); err != nil {
 		c.Fail("R5", "%s is active in epoch %d, but %v", node, epoch, err)
 	}
 }
