@@ -158,16 +158,6 @@ func DrawLeases(seed uint64) Config {
 	return c
 }
 
-// deposed is a life in which the active is deposed again and again by a node that it does not see, while the third one hears both, clocks drift as far as they may, and clients
-// read all the time: lengths of leases matter here by milliseconds.
-func deposed(seed uint64) Config {
-	c := Config{Seed: seed, Nodes: 3, K: 1, Lagged: -1, Shared: true, Leases: true, Drift: 300, Pace: 3 * ms, Patience: 4, Length: 16 * sc}
-	for i := range 12 {
-		c.Events = append(c.Events, Event{At: sc + Time(i)*1200*ms, Kind: Coup, Node: (i + 1 + int(seed)%2*(i%2)) % 3, For: 1100 * ms})
-	}
-	return c
-}
-
 func (c *Config) harsh(r *rand.Rand) {
 	c.Slow, c.Pace, c.Length = true, Time(300+r.IntN(1000))*us, 5*sc
 	kinds := []Kind{Coup, Coup, Coup, Coup, Promote, Crash, CrashWrite, Isolate, Switchover}

@@ -23,8 +23,6 @@ const (
 	KeepWipedAcks     Mutant = "acks of a lost disk still count"         // R11
 	CountAllAcks      Mutant = "acks that do not count are counted"      // R11
 	NoLease           Mutant = "reads without a lease"                   // R14
-	NoMargin          Mutant = "lease without a margin for clocks"       // R14
-	LeaseFromAnswer   Mutant = "lease counted from the answer"           // R14
 	NoOutlast         Mutant = "older leases are not waited for"         // R14
 	ForgetPromise     Mutant = "promises are forgotten at the start"     // R14
 	ResetIsProof      Mutant = "a reset connection is proof of a death"  // R14
@@ -35,5 +33,5 @@ const (
 func Mutants() []Mutant {
 	return []Mutant{AckBeforeSync, DurableBeforeSync, AnswerOnLocalSync, UnsavedGrant, LyingSync, IgnoreEpoch, CommitOn, CountNonVoter, EarlyVoter,
 		ForgetTenures, NoFastForward, SettleUnrecorded, ApplyUncommitted, CutUnsaved, AckAfterFailure, KeepWipedAcks,
-		CountAllAcks, NoLease, NoMargin, LeaseFromAnswer, NoOutlast, ForgetPromise, ResetIsProof, VoteForAll}
+		CountAllAcks, NoLease, NoOutlast, ForgetPromise, ResetIsProof, VoteForAll}
 }

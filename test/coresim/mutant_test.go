@@ -69,9 +69,6 @@ func mutated(m Mutant, seed uint64) Result {
 	if slices.Contains(leases, m) {
 		c = DrawLeases(seed)
 	}
-	if m == NoMargin || m == LeaseFromAnswer {
-		c = deposed(seed)
-	}
 	if m == ForgetPromise { // nothing else restarts voters at the right moment often enough
 		c = forgotten(seed)
 	}

@@ -51,9 +51,6 @@ func (p *proc) startVoter() {
 	s := p.s
 	auto := s.c.Elections
 	margin := mono(leaseLength / 10)
-	if s.mutant(NoMargin) {
-		margin = 0
-	}
 	v := &voter{p: p}
 	v.promise.Length = mono(leaseLength)
 	if e, h := p.fence.Epoch(), p.fence.Holder(); e > 0 && !s.mutant(ForgetPromise) {
@@ -245,9 +242,6 @@ func (v *voter) answer(from *voter, b failover.Beat, sent failover.Mono) {
 		return
 	}
 	s.after(s.delay(), from.p, func() {
-		if s.mutant(LeaseFromAnswer) {
-			sent = from.p.n.clock()
-		}
 		from.heard(mine)
 		if !from.p.dead {
 			from.answered(p.n.name, a, sent)
