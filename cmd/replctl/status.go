@@ -95,6 +95,7 @@ func statusTable(w io.Writer, st admin.ClusterStatus) {
 	failoverText(w, st)
 	proofText(w, st)
 	copiesText(w, st)
+	drillText(w, st)
 	if st.AtRisk.Statement != "" {
 		fmt.Fprintf(w, "if the active died now: %s\n", st.AtRisk.Statement)
 	}

@@ -35,6 +35,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		StallLimit: c.Limits.Stall, CommitTimeout: c.Limits.CommitTimeout,
 		DiskReserve: int64(c.Disk.Reserve), ScrubRate: scrubRate(c.Scrub.Rate), ScrubEvery: c.Scrub.Every,
 		Verify:   node.VerifyOptions{Every: never(c.Verify.Every), Rate: scrubRate(c.Verify.Rate)},
+		Drill:    node.DrillOptions{Every: c.Drill.Every, Command: c.Drill.Command, Timeout: c.Drill.Timeout, RTO: c.Objectives.RTO, RPO: c.Objectives.RPO},
 		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
 		Archive:     node.ArchiveOptions{URL: c.Archive.URL, KeyFile: c.Archive.KeyFile, Interval: c.Archive.Interval, Role: c.Archive.Role, Rate: int64(c.Archive.Rate)},

@@ -97,6 +97,8 @@ type NodeStatus struct {
 	Verified    *Verification     `json:"verified,omitempty"`
 	Archive     *ArchiveStatus    `json:"archive,omitempty"`
 	Checkpoints *CheckpointStatus `json:"checkpoints,omitempty"`
+	// Drill is how its last drill came out; nil: none since it started.
+	Drill *DrillResult `json:"drill,omitempty"`
 }
 
 // TokenVoter is a node's view of the token log that the voters keep by majority.
@@ -246,6 +248,7 @@ type Event struct {
 	Receipt *ReceiptResult `json:"receipt,omitempty"`
 
 	Checkpoints *CheckpointsResult `json:"checkpoints,omitempty"`
+	Drill       *DrillResult       `json:"drill,omitempty"`
 }
 
 // Failure codes of the admin API; replctl turns them into exit codes.

@@ -304,7 +304,7 @@ func (c *Config) checkAccess(p *problems) {
 	for _, h := range []struct {
 		key     string
 		command []string
-	}{{"hooks.on_role_change", c.Hooks.OnRoleChange}, {"hooks.on_alarm", c.Hooks.OnAlarm}, {"hooks.pre_promote", c.Hooks.PrePromote}} {
+	}{{"hooks.on_role_change", c.Hooks.OnRoleChange}, {"hooks.on_alarm", c.Hooks.OnAlarm}, {"hooks.pre_promote", c.Hooks.PrePromote}, {"drill.command", c.Drill.Command}} {
 		if len(h.command) > 0 && !filepath.IsAbs(h.command[0]) {
 			c.wrong(p, h.key, "%q is not an absolute path", h.command[0])
 		}

@@ -68,8 +68,12 @@ type Config struct {
 	Disk      Disk      `key:"disk"`
 	Scrub     Scrub     `key:"scrub"`
 	Verify    Verify    `key:"verify"`
-	Stop      Stop      `key:"stop"`
-	Archive   Archive   `key:"archive"`
+
+	Objectives Objectives `key:"objectives"`
+	Drill      Drill      `key:"drill"`
+
+	Stop    Stop    `key:"stop"`
+	Archive Archive `key:"archive"`
 
 	Checkpoints Checkpoints `key:"checkpoints"`
 	Ship        Ship        `key:"ship"`
@@ -270,6 +274,19 @@ type Scrub struct {
 type Verify struct {
 	Every time.Duration `key:"every" default:"24h" zero:"ok" doc:"time between two comparisons of all copies; 0s: only at a person's word"`
 	Rate  Size          `key:"rate" default:"8MiB" zero:"ok" doc:"bytes a second that each node reads for it; 0: unlimited"`
+}
+
+// Objectives are what a failover may cost; drills are held against them.
+type Objectives struct {
+	RTO time.Duration `key:"rto" default:"2s" zero:"ok" doc:"longest time from the loss of the active to the first answer of the next one; 0s: none"`
+	RPO time.Duration `key:"rpo" default:"0s" zero:"ok" doc:"how much time of writes may be missing then; 0s: nothing"`
+}
+
+// Drill has a standby promote a fork of itself in a sandbox.
+type Drill struct {
+	Every   time.Duration `key:"every" default:"0s" zero:"ok" doc:"time between two drills of a standby; 0s: only at a person's word"`
+	Command []string      `key:"command" doc:"program that asks the fork more than SET and GET; it gets {\"socket\": ...} on standard input"`
+	Timeout time.Duration `key:"timeout" default:"10s" doc:"how long it may take"`
 }
 
 // Stop is a clean stop.

@@ -32,6 +32,7 @@ const (
 	Hook      Kind = "hook"          // a hook ended, with its output
 	Security  Kind = "security"      // certificates, passwords, clients that were refused
 	Verified  Kind = "verified"      // the copies were compared, or found to differ
+	Drill     Kind = "drill"         // a fork of this node was promoted to see how long that takes
 	Dropped   Kind = "dropped"       // events before this one are missing
 )
 

@@ -56,6 +56,7 @@ type group struct {
 	probe     probe
 	exposure  exposure
 	proof     proof
+	drills    drills
 
 	maintenance maintenance
 	consented   atomic.Bool   // max_loss consented to the promotion under way

@@ -63,6 +63,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 		gauge("scrub_finished_timestamp_seconds", "when the last scrub ended", float64(scrub.Finished.Unix()))
 	}
 	verifiedMetrics(s.Verified, func(name, help string, v float64) { gauge(name, help, v) })
+	drillMetrics(s.Drill, func(name, help string, v float64) { gauge(name, help, v) })
 	count("log_repairs_total", "damaged places of the log that were repaired, at start or by the scrub", float64(m.group.repairs.Load()))
 	gauge("alarms", "alarms raised", float64(len(s.Alarms)))
 	if end := s.CertificateEnd; !end.IsZero() {

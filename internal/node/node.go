@@ -208,6 +208,7 @@ func (n *Node) parts() []part {
 		{"disk space", (&space{g: g, fs: n.o.FS, reserve: n.o.DiskReserve}).run},
 		{"archiver", g.archiver.run},
 		{"checkpoints", g.keepCheckpoints},
+		{"drills", g.drillNow},
 		{"watchdog", g.watch},
 		{"answer bound", func(ctx context.Context) error { return g.seq.sweep(ctx, n.o.CommitTimeout) }},
 	}

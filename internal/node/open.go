@@ -30,6 +30,9 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 			return nil, err
 		}
 	}
+	if err := removeDrill(o.FS, o.Dir); err != nil {
+		return nil, err
+	}
 	if err := g.openFence(fresh, mesh); err != nil {
 		return nil, err
 	}

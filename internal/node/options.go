@@ -117,6 +117,7 @@ type Options struct {
 	ScrubRate   int64         // bytes/s that the scrub of log and state reads; negative: unlimited. Default 8 MiB/s
 	ScrubEvery  time.Duration // between two scrubs. Default 6 h
 	Verify      VerifyOptions
+	Drill       DrillOptions
 	RepairWait  time.Duration // how long a node whose log is damaged looks for a peer that can repair it before it refuses to start. Default 30 s
 
 	Logger   *slog.Logger // default: discard
@@ -151,6 +152,7 @@ func (o *Options) EnsureDefaults() {
 	o.Archive.EnsureDefaults()
 	def(&o.Ship.Every, 5*time.Second)
 	o.Verify.ensureDefaults()
+	def(&o.Drill.Timeout, 10*time.Second)
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
