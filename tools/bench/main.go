@@ -36,6 +36,9 @@ type options struct {
 	skipRedis bool
 	skipParts bool
 	keep      bool
+
+	verify     bool
+	verifyRate string
 }
 
 func main() {
@@ -69,6 +72,8 @@ func parse() (options, error) {
 	flag.BoolVar(&o.skipRedis, "skip-redis", false, "leave redis-server out")
 	flag.BoolVar(&o.skipParts, "skip-parts", false, "leave log append and replay out")
 	flag.BoolVar(&o.keep, "keep", false, "leave the folder for a look")
+	flag.BoolVar(&o.verify, "verify", false, "measure only what comparing all copies (replctl verify) costs the clients of an active with one synchronous standby")
+	flag.StringVar(&o.verifyRate, "verify-rate", "8MiB", "with -verify: bytes a second that each node reads for it, as verify.rate; 0: unlimited")
 	flag.Parse()
 	if o.quick {
 		o.seconds, o.rounds, o.keys = 1, 1, 100_000
@@ -105,6 +110,9 @@ func run(ctx context.Context, o options) (err error) {
 			}
 		}
 	}()
+	if o.verify {
+		return verifyRun(ctx, o)
+	}
 	if _, e := exec.LookPath("redis-server"); e != nil && !o.skipRedis {
 		return fmt.Errorf("redis-server is not installed: install it (Debian: redis-server), or compare with nothing by -skip-redis")
 	}

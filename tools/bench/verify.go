@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"repld/internal/admin"
+	"repld/internal/config"
+)
+
+// verifyRun measures what a comparison of all copies costs the clients: an active and a synchronous standby with all keys; in each round the same load without and with verify going on, in
+// turns, and the ratio of the medians. A comparison that ends before the load does is begun again.
+func verifyRun(ctx context.Context, o options) error {
+	dir := filepath.Join(o.dir, "s")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	size, err := config.ParseSize(o.verifyRate)
+	if err != nil {
+		return fmt.Errorf("-verify-rate: %w", err)
+	}
+	run, err := startRepldPair(ctx, o, dir)
+	if run != nil {
+		defer run.stop()
+	}
+	if err != nil {
+		return err
+	}
+	if err := fill(ctx, run.socket, o); err != nil {
+		return errors.Join(fmt.Errorf("write all keys: %w", err), run.dead())
+	}
+	c := admin.NewClient(filepath.Join(dir, "a.adm"))
+	defer c.Close()
+	clients := o.clients[len(o.clients)-1]
+	if _, err := load(ctx, run.socket, kindSet, clients, o); err != nil {
+		return errors.Join(fmt.Errorf("warm up: %w", err), run.dead())
+	}
+	var off, on []float64
+	for round := range o.rounds {
+		x, err := load(ctx, run.socket, kindSet, clients, o)
+		if err != nil {
+			return errors.Join(err, run.dead())
+		}
+		y, done, err := verifiedLoad(ctx, c, int64(size), run.socket, clients, o)
+		if err != nil {
+			return errors.Join(err, run.dead())
+		}
+		off, on = append(off, x.PerSecond), append(on, y.PerSecond)
+		fmt.Printf("round %d: %.0f SET/s without (p99 %v), %.0f with verify (p99 %v), ratio %.3f; %d comparisons ended\n", round+1, x.PerSecond, x.P99, y.PerSecond, y.P99, y.PerSecond/x.PerSecond, done)
+	}
+	slices.Sort(off)
+	slices.Sort(on)
+	a, b := off[len(off)/2], on[len(on)/2]
+	fmt.Printf("%d keys of %d bytes, %d clients, verify at %s/s: median %.0f SET/s without, %.0f with verify, ratio %.3f\n", o.keys, o.value, clients, o.verifyRate, a, b, b/a)
+	return nil
+}
+
+// verifiedLoad is load while all copies are compared, again and again.
+func verifiedLoad(ctx context.Context, c *admin.Client, rate int64, socket string, clients int, o options) (sample, int64, error) {
+	vctx, cancel := context.WithCancel(ctx)
+	var done atomic.Int64
+	var bad error
+	ended := make(chan struct{})
+	began := make(chan struct{})
+	go func() {
+		defer close(ended)
+		first := true
+		for vctx.Err() == nil {
+			v, err := c.Verify(vctx, admin.VerifyRequest{BytesPerSec: rate, WaitSeconds: time.Hour.Seconds()}, func(admin.Event) {
+				if first {
+					first = false
+					close(began)
+				}
+			})
+			switch {
+			case vctx.Err() != nil:
+			case err != nil:
+				bad = err
+				return
+			case !v.OK:
+				bad = fmt.Errorf("the copies differ: %v", v.Notes)
+				return
+			default:
+				done.Add(1)
+			}
+		}
+	}()
+	select {
+	case <-began:
+	case <-ended:
+	}
+	x, err := load(ctx, socket, kindSet, clients, o)
+	cancel()
+	<-ended
+	return x, done.Load(), errors.Join(err, bad)
+}
