@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -205,7 +204,7 @@ func TestDrillKilled(t *testing.T) {
 				t.Error("the fork is still there")
 			}
 			if n.group.log.End() != end || n.group.state.applied() != applied || n.group.fence.Epoch() != lag.group.fence.Epoch() {
-				t.Error(fmt.Sprintf("log %s, state %s, epoch %d; want %s, %s, %d", n.group.log.End(), n.group.state.applied(), n.group.fence.Epoch(), end, applied, lag.group.fence.Epoch()))
+				t.Errorf("log %s, state %s, epoch %d; want %s, %s, %d", n.group.log.End(), n.group.state.applied(), n.group.fence.Epoch(), end, applied, lag.group.fence.Epoch())
 			}
 		})
 	}
