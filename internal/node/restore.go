@@ -159,7 +159,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.store, err = kv.Open(kv.Options{Dir: filepath.Join(r.dir, "state"), CacheBytes: 32 << 20, MemTableBytes: 32 << 20, OnFatal: func(err error) { panic(err) }, Logger: r.Logger})
+	r.store, err = kv.Open(kv.Options{Dir: filepath.Join(r.dir, "state"), CacheBytes: 32 << 20, MemTableBytes: 32 << 20, StallLimit: restoreStall, OnFatal: func(err error) { panic(err) }, Logger: r.Logger})
 	if err != nil {
 		return err
 	}
@@ -213,6 +213,9 @@ func (r *restore) choose(ctx context.Context) ([]archive.Step, error) {
 	}
 	return nil, errors.Join(fmt.Errorf("%w: no backup of cluster %s lies before the moment and can be followed to it", archive.ErrNotFound, r.Of), why)
 }
+
+// restoreStall is how long the disk may stand still under a restore, which nobody waits for as for an answer.
+const restoreStall = 2 * time.Minute
 
 // Bounds of what is on its way between the archive and the state.
 const (

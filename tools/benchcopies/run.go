@@ -129,7 +129,7 @@ func (b *bench) raw(to wal.LSN) (float64, error) {
 		return 0, err
 	}
 	defer log.Close()
-	state, err := kv.Open(kv.Options{Dir: filepath.Join(b.dir, "raw"), OnFatal: func(err error) { panic(err) }})
+	state, err := kv.Open(kv.Options{Dir: filepath.Join(b.dir, "raw"), StallLimit: 2 * time.Minute, OnFatal: func(err error) { panic(err) }})
 	if err != nil {
 		return 0, err
 	}
