@@ -286,7 +286,7 @@ func (g *group) promoteBySelf(ctx context.Context, reason string) error {
 // shrunk is the k that a new epoch can begin with when fewer members than the configured k answer and the policy is to shrink, nil when it need not or must not be
 // lower. The set grows back by itself (syncSet).
 func (g *group) shrunk(p failover.Plan) *int {
-	if g.o.Sync.Policy != PolicyShrink || !g.token.Shared() {
+	if !g.mayShrink() {
 		return nil
 	}
 	k := 0
@@ -300,6 +300,9 @@ func (g *group) shrunk(p failover.Plan) *int {
 	}
 	return &k
 }
+
+// mayShrink reports whether an epoch may begin with fewer copies than configured.
+func (g *group) mayShrink() bool { return g.o.Sync.Policy == PolicyShrink && g.token.Shared() }
 
 // consents weighs what a promotion as planned may lose against max_loss.
 func (g *group) consents(p failover.Plan) (said string, ok bool) {

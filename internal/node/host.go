@@ -35,7 +35,11 @@ func (g *group) answer() failover.Answer {
 
 // Survey implements failover.Host.
 func (h host) Survey(ctx context.Context) []failover.Answer {
-	all := h.peers.survey(ctx, false, h.terms(0, h.nextSync()), func(ctx context.Context, peer string) (a failover.Answer, err error) {
+	next := h.nextSync()
+	if h.mayShrink() {
+		next.K = 0 // an epoch may begin with fewer copies: then the one that is gone is no reason to wait either
+	}
+	all := h.peers.survey(ctx, false, h.terms(0, next), func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerSurvey, nil, &a)
 		return a, err
 	})

@@ -10,6 +10,7 @@
 //	pause       SIGSTOP
 //	switchover  replctl's hand-over, under load
 //
-// A writer that gets no answer for 100 ms tries the next node. After each round the newest acked writes of every writer are read back from the new active, as they are or newer: those
+// Each writer lives on the host of one node and uses its socket; repld's sockets forward to the active. A writer that gets no answer for 100 ms (of repld, which says by itself what
+// became of a write: 1 s) tries the next node. After each round the newest acked writes of every writer are read back from the new active, as they are or newer: those
 // that are missing are lost. Then the failed node comes back and has caught up before the next round.
 package main

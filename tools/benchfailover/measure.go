@@ -59,7 +59,11 @@ func measure(ctx context.Context, o options, s system) (*report, error) {
 	if err := until(settleLimit, c.healthy); err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	w := startWriters(c.dial)
+	home := []int{0, 1, 2}
+	if some, ok := c.(interface{ data() []int }); ok {
+		home = some.data()
+	}
+	w := startWriters(c.dial, home)
 	defer w.end()
 	r := newReport(s.name)
 	for _, mode := range s.modes {

@@ -112,7 +112,7 @@ func (c *repldCluster) data() []int {
 }
 
 func (c *repldCluster) status(i int) (admin.NodeStatus, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	a := admin.NewClient(c.admin(i))
 	defer a.Close()

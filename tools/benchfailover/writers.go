@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type conn interface {
 // writers write without pause, until told to rest.
 type writers struct {
 	dial func(node int) (conn, error)
+	home []int // nodes whose hosts the writers live on, in turn
 	all  []*writer
 	stop atomic.Bool
 	rest sync.RWMutex // held for reading during a write; for writing while the writers rest
@@ -48,11 +50,11 @@ type writer struct {
 	acked [ringKeys]int // newest acked value of each ring key, 0 for none
 }
 
-func startWriters(dial func(node int) (conn, error)) *writers {
-	w := &writers{dial: dial}
+func startWriters(dial func(node int) (conn, error), home []int) *writers {
+	w := &writers{dial: dial, home: home}
 	w.mu.kinds = map[string]int{}
 	for i := range writerCount {
-		x := &writer{id: i, node: i % 3} // on the host of each node, as far as it holds data
+		x := &writer{id: i, node: home[i%len(home)]}
 		w.all = append(w.all, x)
 		w.wg.Go(func() { w.run(x) })
 	}
@@ -104,7 +106,9 @@ func (w *writers) once(x *writer) error {
 		if time.Since(began) >= opTimeout {
 			x.avoid[n] = time.Now().Add(avoidFor)
 		}
-		x.node = (n + 1) % 3
+		if refused == nil || !strings.HasPrefix(refused.text, "UNKNOWN") { // a node that says so is well, and forwards the next write
+			x.node = (n + 1) % 3
+		}
 		return err
 	}
 	x.acked[slot] = x.next
@@ -149,7 +153,7 @@ func (w *writers) seen() map[string]int {
 func (w *writers) begin() {
 	w.rest.Lock()
 	for _, x := range w.all {
-		x.node, x.avoid = x.id%3, [3]time.Time{}
+		x.node, x.avoid = w.home[x.id%len(w.home)], [3]time.Time{}
 	}
 	w.rest.Unlock()
 	w.mu.Lock()
