@@ -43,13 +43,18 @@ func verifyRun(ctx context.Context, o options) error {
 	}
 	var off, on []float64
 	for round := range o.rounds {
-		x, err := load(ctx, run.socket, kindSet, clients, o)
-		if err != nil {
-			return errors.Join(err, run.dead())
-		}
-		y, done, err := verifiedLoad(ctx, c, int64(size), run.socket, clients, o)
-		if err != nil {
-			return errors.Join(err, run.dead())
+		var x, y sample
+		var done int64
+		for turn := range 2 {
+			var err error
+			if (round+turn)%2 == 0 { // the order changes: a state that grows slows whatever comes second
+				x, err = load(ctx, run.socket, kindSet, clients, o)
+			} else {
+				y, done, err = verifiedLoad(ctx, c, int64(size), run.socket, clients, o)
+			}
+			if err != nil {
+				return errors.Join(err, run.dead())
+			}
 		}
 		off, on = append(off, x.PerSecond), append(on, y.PerSecond)
 		fmt.Printf("round %d: %.0f SET/s without (p99 %v), %.0f with verify (p99 %v), ratio %.3f; %d comparisons ended\n", round+1, x.PerSecond, x.P99, y.PerSecond, y.P99, y.PerSecond/x.PerSecond, done)
@@ -61,9 +66,9 @@ func verifyRun(ctx context.Context, o options) error {
 	return nil
 }
 
-// verifiedLoad is load while all copies are compared, again and again.
+// verifiedLoad is load while all copies are compared, again and again. The last comparison is waited for: nodes go on with a digest whose asker has left.
 func verifiedLoad(ctx context.Context, c *admin.Client, rate int64, socket string, clients int, o options) (sample, int64, error) {
-	vctx, cancel := context.WithCancel(ctx)
+	var over atomic.Bool
 	var done atomic.Int64
 	var bad error
 	ended := make(chan struct{})
@@ -71,15 +76,14 @@ func verifiedLoad(ctx context.Context, c *admin.Client, rate int64, socket strin
 	go func() {
 		defer close(ended)
 		first := true
-		for vctx.Err() == nil {
-			v, err := c.Verify(vctx, admin.VerifyRequest{BytesPerSec: rate, WaitSeconds: time.Hour.Seconds()}, func(admin.Event) {
+		for !over.Load() && ctx.Err() == nil {
+			v, err := c.Verify(ctx, admin.VerifyRequest{BytesPerSec: rate, WaitSeconds: time.Hour.Seconds()}, func(admin.Event) {
 				if first {
 					first = false
 					close(began)
 				}
 			})
 			switch {
-			case vctx.Err() != nil:
 			case err != nil:
 				bad = err
 				return
@@ -96,7 +100,7 @@ func verifiedLoad(ctx context.Context, c *admin.Client, rate int64, socket strin
 	case <-ended:
 	}
 	x, err := load(ctx, socket, kindSet, clients, o)
-	cancel()
+	over.Store(true)
 	<-ended
 	return x, done.Load(), errors.Join(err, bad)
 }
