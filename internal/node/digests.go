@@ -39,7 +39,7 @@ type waitingMark struct {
 	installs uint64
 }
 
-// keptDigests bounds what is remembered; a mark that finds the queue full is answered with an error, never waited for.
+// keptDigests bounds what is remembered, and what waits: a mark that finds the queue full takes the place of the oldest one, which somebody asked for longest ago.
 const keptDigests = 16
 
 func newDigests(node string, rate int64, logger *slog.Logger) *digests {
@@ -54,10 +54,17 @@ func (d *digests) marked(m kv.Mark) {
 	d.mu.Lock()
 	w := waitingMark{m, d.mu.installs}
 	d.mu.Unlock()
-	select {
-	case d.work <- w:
-	default:
-		d.giveUp(m, "too many digests are waiting")
+	for {
+		select {
+		case d.work <- w:
+			return
+		default:
+		}
+		select {
+		case oldest := <-d.work:
+			d.giveUp(oldest.Mark, "too many digests are waiting")
+		default: // just taken
+		}
 	}
 }
 
