@@ -67,3 +67,9 @@ func (t transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, args *
 		time.Sleep(deliverAgain)
 	}
 }
+
+// AppendEntriesPipeline implements raft.Transport: there is no pipeline. Raft (v1.8.0) never ends one whose requests are more than it holds when the follower answers
+// with a higher term: the sender waits for room, and who would make it has gone; then Shutdown waits for the sender. A token changes far too seldom to need it.
+func (t transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
