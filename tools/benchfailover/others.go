@@ -91,7 +91,26 @@ func (c *redisCluster) healthy() error {
 	if err != nil || strings.Count(s, "state=online") < 2 {
 		return fmt.Errorf("fewer than two replicas: %w", err)
 	}
+	for i := range machineCount {
+		if err := c.sentinelReady(i); err != nil {
+			return fmt.Errorf("sentinel %d: %w", i, err)
+		}
+	}
 	return nil
+}
+
+// sentinelReady: a sentinel hears of replicas and of the other sentinels seconds after it began; before that nobody would be promoted at all.
+func (c *redisCluster) sentinelReady(i int) error {
+	x, err := dialRedisAt("tcp", c.m.hostport(i, 26379), opTimeout, false)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	s, err := x.do("INFO sentinel")
+	if err == nil && !(strings.Contains(s, "status=ok,") && strings.Contains(s, "slaves=2,sentinels=3")) {
+		err = fmt.Errorf("does not know all replicas and sentinels: %q", s)
+	}
+	return err
 }
 
 // etcdCluster is three members with etcd's defaults.

@@ -26,7 +26,11 @@ type redisConn struct {
 }
 
 func dialRedis(socket string, timeout time.Duration, wait bool) (conn, error) {
-	c, err := net.DialTimeout("unix", socket, timeout)
+	return dialRedisAt("unix", socket, timeout, wait)
+}
+
+func dialRedisAt(network, addr string, timeout time.Duration, wait bool) (*redisConn, error) {
+	c, err := net.DialTimeout(network, addr, timeout)
 	if err != nil {
 		return nil, err
 	}
