@@ -283,9 +283,10 @@ func TestHold(t *testing.T) {
 	if _, err := c.nodes["b"].promote(admin.PromoteRequest{ToLSN: 1, AcceptCut: true}); err == nil {
 		t.Fatal("a hot standby was promoted to a moment that it has passed")
 	}
-	if _, err := c.nodes["b"].api().Hold(t.Context(), admin.HoldRequest{Node: "c", Release: true}, ignore); err != nil {
-		t.Fatal(err)
-	}
+	until(t, func() error { // c has just started: b may not have a session with it yet
+		_, err := c.nodes["b"].api().Hold(t.Context(), admin.HoldRequest{Node: "c", Release: true}, ignore)
+		return err
+	})
 	until(t, func() error {
 		if c.nodes["c"].get("z") == "" {
 			return errors.New("c does not go on after its release")
