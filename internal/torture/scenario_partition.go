@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"repld/internal/admin"
@@ -34,8 +35,11 @@ func (x *nets) enter(n string) []string { return []string{"nsenter", "--net=/run
 // addr is a node's address.
 func (x *nets) addr(n string) string { return fmt.Sprintf("10.79.0.%d:7600", x.index[n]) }
 
+// netsMade tells the networks of scenarios that run side by side apart.
+var netsMade atomic.Int64
+
 func newNets(names ...string) (*nets, error) {
-	x := &nets{tag: fmt.Sprintf("%d", os.Getpid()), index: map[string]int{}}
+	x := &nets{tag: fmt.Sprintf("%dn%d", os.Getpid(), netsMade.Add(1)), index: map[string]int{}}
 	sw := x.ns("-sw")
 	steps := [][]string{{"ip", "netns", "add", sw}, {"ip", "-n", sw, "link", "add", "br0", "type", "bridge"}, {"ip", "-n", sw, "link", "set", "br0", "up"}}
 	for i, n := range names {
