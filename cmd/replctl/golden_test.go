@@ -105,6 +105,16 @@ func (s *scene) Switchover(_ context.Context, r admin.SwitchoverRequest, _ func(
 	if s.status.Active == "" {
 		return admin.PromoteResult{}, &admin.Error{Code: admin.CodeNoActive, Message: "there is no active to hand over from: use promote"}
 	}
+	next := &admin.Scheduled{At: r.At, From: "a", To: r.To, Reason: r.Reason}
+	switch {
+	case r.Cancel && s.status.Active == "a":
+		next.At = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+		return admin.PromoteResult{Scheduled: next}, nil
+	case r.Cancel:
+		return admin.PromoteResult{}, nil
+	case !r.At.IsZero():
+		return admin.PromoteResult{Node: r.To, Allowed: true, Scheduled: next, Already: r.To == "c"}, nil
+	}
 	return s.promote(admin.PromoteRequest{Node: r.To, Plan: r.Plan})
 }
 func (s *scene) Verify(context.Context, admin.VerifyRequest, func(admin.Event)) (admin.VerifyResult, error) {

@@ -94,12 +94,8 @@ func failoverText(w io.Writer, st admin.ClusterStatus) {
 			fmt.Fprintf(w, "; lease for reads: %s", f.Lease)
 		}
 		fmt.Fprintln(w)
-		if f.Scheduled != nil {
-			to := f.Scheduled.To
-			if to == "" {
-				to = "the best standby"
-			}
-			fmt.Fprintf(w, "switchover to %s at %s\n", to, f.Scheduled.At.UTC().Format(time.RFC3339))
+		if s := f.Scheduled; s != nil {
+			fmt.Fprintf(w, "scheduled: %s hands over to %s at %s%s\n", n.Node, s.Whom(), s.At.UTC().Format(time.RFC3339), reasonText(s.Reason))
 		}
 		break
 	}

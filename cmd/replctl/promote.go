@@ -82,8 +82,9 @@ func (a *app) switchoverCmd() *cobra.Command {
 		Long: `Hand over to TO (default: the best standby): the active pauses writes, TO catches up to its last record, takes over in a new
 epoch, and writes resume there. No acknowledged write is lost; if TO does not catch up in time, or fails meanwhile, the old active resumes.
 
---at schedules it: a time of day (15:04), or a moment (2006-01-02T15:04:05Z). The active keeps it in memory, shows it in status, and checks again then; a
-restart or a change of roles before ends it.`,
+--at schedules it: a time of day (15:04), or a moment (2006-01-02T15:04:05Z), within a week. The active keeps it on disk, over restarts, shows it in status, and checks
+again then; what is not possible yet it tries for another minute. It is off when another node became the active before. Said twice it is scheduled once; another
+time is refused until --cancel.`,
 		Example: "  replctl switchover\n  replctl switchover c --plan\n  replctl switchover c --at 03:30\n  replctl switchover --cancel",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -100,7 +101,10 @@ restart or a change of roles before ends it.`,
 			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
 				out, err := c.Switchover(ctx, req, a.progress)
 				if req.Cancel && err == nil {
-					return a.emit(map[string]bool{"cancelled": true}, func(w io.Writer) { fmt.Fprintln(w, "nothing is scheduled any more") })
+					return a.emit(map[string]bool{"cancelled": out.Scheduled != nil}, func(w io.Writer) { cancelText(w, out.Scheduled) })
+				}
+				if err == nil && out.Scheduled != nil {
+					return a.emit(out, func(w io.Writer) { scheduledText(w, out) })
 				}
 				return a.promoted("switchover", out, err)
 			})
@@ -111,6 +115,22 @@ restart or a change of roles before ends it.`,
 	cmd.Flags().StringVar(&at, "at", "", "begin at this `time`, not now")
 	cmd.Flags().BoolVar(&req.Cancel, "cancel", false, "forget a scheduled switchover")
 	return cmd
+}
+
+func scheduledText(w io.Writer, out admin.PromoteResult) {
+	s, already := out.Scheduled, ""
+	if out.Already {
+		already = " already"
+	}
+	fmt.Fprintf(w, "scheduled%s: %s hands over to %s at %s; see replctl status, or take it back with --cancel\n", already, s.From, s.Whom(), s.At.UTC().Format(time.RFC3339))
+}
+
+func cancelText(w io.Writer, old *admin.Scheduled) {
+	if old == nil {
+		fmt.Fprintln(w, "nothing was scheduled")
+		return
+	}
+	fmt.Fprintf(w, "cancelled: the switchover to %s at %s\n", old.Whom(), old.At.UTC().Format(time.RFC3339))
 }
 
 // momentOf reads a time of day, the next one, or a moment.

@@ -39,14 +39,24 @@ type FailoverStatus struct {
 	Suspects []string `json:"suspects,omitempty"` // nodes that count as gone
 	Waiting  string   `json:"waiting,omitempty"`  // why there is no failover although there is no active
 	Sick     string   `json:"sick,omitempty"`     // why the application's probe fails
-	// Scheduled is the switchover that this active will begin.
+	// Scheduled is the switchover that this node will begin, if it is the active then.
 	Scheduled *Scheduled `json:"scheduled,omitempty"`
 }
 
-// Scheduled is a switchover to come.
+// Scheduled is a switchover to come. The node that is to hand over keeps it on disk.
 type Scheduled struct {
-	At time.Time `json:"at"`
-	To string    `json:"to,omitempty"` // empty: the best standby then
+	At     time.Time `json:"at"`
+	From   string    `json:"from,omitempty"`
+	To     string    `json:"to,omitempty"` // empty: the best standby then
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Whom is To in words.
+func (s Scheduled) Whom() string {
+	if s.To == "" {
+		return "the best standby"
+	}
+	return s.To
 }
 
 // Maintenance is what a Handler may do beyond: pausing automatic failover. NewHandler serves it when its Handler is one.

@@ -161,7 +161,7 @@ type SwitchoverRequest struct {
 	To     string    `json:"to,omitempty"`
 	Plan   bool      `json:"plan,omitempty"`
 	Reason string    `json:"reason,omitempty"`
-	At     time.Time `json:"at,omitzero"`      // begin then; the node that is active now keeps it in memory
+	At     time.Time `json:"at,omitzero"`      // begin then; the node that is active now keeps it on disk
 	Cancel bool      `json:"cancel,omitempty"` // forget what was scheduled
 }
 
@@ -186,6 +186,7 @@ type PromoteResult struct {
 	Reasons   []string     `json:"reasons,omitempty"`
 	Millis    float64      `json:"millis"` // from the request to the first accepted client
 	Moment    *Moment      `json:"moment,omitempty"`
+	Scheduled *Scheduled   `json:"scheduled,omitempty"` // nothing was done yet, or what was cancelled
 }
 
 // VerifyRequest asks for a proof that the copies agree.

@@ -135,6 +135,9 @@ func (a adminAPI) Demote(ctx context.Context, req admin.DemoteRequest, emit func
 
 // Switchover implements admin.Handler. Whoever is asked passes it on to the active.
 func (a adminAPI) Switchover(ctx context.Context, req admin.SwitchoverRequest, emit func(admin.Event)) (admin.PromoteResult, error) {
+	if req.Cancel && a.otherHolder() == "" {
+		return a.unschedule()
+	}
 	if !a.active() {
 		active := a.otherHolder()
 		if active == "" {
@@ -146,8 +149,8 @@ func (a adminAPI) Switchover(ctx context.Context, req admin.SwitchoverRequest, e
 	if req.Plan {
 		return a.switchoverPlan(req.To)
 	}
-	if err := a.atTime(ctx, req, emit); err != nil || req.Cancel {
-		return admin.PromoteResult{Node: req.To}, err
+	if !req.At.IsZero() {
+		return a.later(req)
 	}
 	r, err := a.switchover(ctx, req.To, req.Reason, emit)
 	return r, asAdmin(err)

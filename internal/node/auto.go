@@ -117,6 +117,11 @@ func (g *group) newFailover(mesh *replicate.Mesh) error {
 	if err := g.maintenance.open(o.FS, g.dir); err != nil {
 		return err
 	}
+	if bad, err := g.schedule.open(o.FS, g.path(scheduleFile)); err != nil {
+		return err
+	} else if bad != nil {
+		g.logger.Warn("nothing is scheduled", "error", bad)
+	}
 	g.lease = newReadLease(failover.LeaseOptions{
 		Voters: voters, Majority: g.majorityLease(), Length: failover.Mono(f.Lease), Margin: leaseMargin(f.Lease),
 	}, f.LocalReads, clock)

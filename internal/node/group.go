@@ -8,7 +8,6 @@ import (
 
 	"repld/failover"
 	"repld/failover/raftstore"
-	"repld/internal/admin"
 	"repld/internal/events"
 	"repld/replicate"
 	"repld/snapshot"
@@ -59,10 +58,9 @@ type group struct {
 	drills    drills
 
 	maintenance maintenance
-	consented   atomic.Bool   // max_loss consented to the promotion under way
-	stopping    atomic.Bool   // this node is on its way out
-	ended       chan struct{} // closed when it stops
-	scheduled   atomic.Pointer[admin.Scheduled]
+	consented   atomic.Bool // max_loss consented to the promotion under way
+	stopping    atomic.Bool // this node is on its way out
+	schedule    schedule
 	trafficSeen time.Time // owned by the voter's goroutine
 	repair      *repairer // while the group is opened
 	scrub       *scrubber

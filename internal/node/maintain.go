@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -45,7 +44,7 @@ func (g *group) paused() *admin.Pause {
 
 // failoverStatus is what this node knows about failure.
 func (g *group) failoverStatus() *admin.FailoverStatus {
-	f := &admin.FailoverStatus{Mode: string(g.o.Failover.Mode), Paused: g.paused(), Suspects: *g.voter.suspects.Load(), Sick: g.probe.sick(), Scheduled: g.scheduled.Load()}
+	f := &admin.FailoverStatus{Mode: string(g.o.Failover.Mode), Paused: g.paused(), Suspects: *g.voter.suspects.Load(), Sick: g.probe.sick(), Scheduled: g.schedule.get()}
 	if len(g.o.Peers) == 0 {
 		return nil
 	}
@@ -85,47 +84,6 @@ func (g *group) record(m failover.Measure) {
 // recordVote notes how this node answered a candidate.
 func (g *group) recordVote(p failover.Poll, v failover.Vote) {
 	g.events.Record(events.Vote, "candidate answered", slog.String("candidate", p.Candidate), slog.Uint64("epoch", uint64(p.Epoch)), slog.Bool("support", v.Support), slog.String("reason", v.Reason))
-}
-
-// maxSchedule is how far ahead a switchover may be scheduled: it is kept in memory.
-const maxSchedule = 7 * 24 * time.Hour
-
-// atTime waits until the time of a scheduled switchover. One at a time; a change of role, a restart or a cancellation ends it.
-func (a adminAPI) atTime(ctx context.Context, req admin.SwitchoverRequest, emit func(admin.Event)) error {
-	if req.Cancel {
-		a.scheduled.Store(nil)
-		return nil
-	}
-	if req.At.IsZero() {
-		return nil
-	}
-	if ahead := time.Until(req.At); ahead > maxSchedule || ahead < 0 {
-		return &admin.Error{Code: admin.CodeUsage, Message: fmt.Sprintf("%s is not within the next %s", req.At.Format(time.RFC3339), maxSchedule)}
-	}
-	mine := &admin.Scheduled{At: req.At, To: req.To}
-	if !a.scheduled.CompareAndSwap(nil, mine) {
-		return &admin.Error{Code: admin.CodeRefused, Message: "a switchover is scheduled already: see replctl status, or cancel it with replctl switchover --cancel"}
-	}
-	defer a.scheduled.CompareAndSwap(mine, nil)
-	emit(admin.Event{Message: fmt.Sprintf("scheduled at %s on %s; it need not be waited for", req.At.UTC().Format(time.RFC3339), a.o.Name)})
-	look := time.NewTicker(100 * time.Millisecond)
-	defer look.Stop()
-	for time.Now().Before(req.At) {
-		select {
-		case <-look.C:
-		case <-a.ended:
-			return errors.New("the node stops")
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if a.scheduled.Load() != mine {
-			return &admin.Error{Code: admin.CodeRefused, Message: "the scheduled switchover was cancelled"}
-		}
-		if !a.active() {
-			return &admin.Error{Code: admin.CodeNoActive, Message: fmt.Sprintf("node %s is not active any more: the scheduled switchover is off", a.o.Name)}
-		}
-	}
-	return nil
 }
 
 // whileWell returns a context that ends when a node is suspected to be gone: a switchover to it must not hold writes any longer.

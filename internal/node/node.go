@@ -225,7 +225,7 @@ func (n *Node) parts() []part {
 		parts = append(parts, part{"hooks", g.hooks})
 	}
 	if len(n.o.Peers) > 0 {
-		parts = append(parts, part{"chain heads", g.compareHeads}, part{"self-verification", g.selfVerify}, part{"sync set", (&syncSet{group: g}).run}, part{"application probe", g.probe.run},
+		parts = append(parts, part{"chain heads", g.compareHeads}, part{"self-verification", g.selfVerify}, part{"sync set", (&syncSet{group: g}).run}, part{"scheduled switchover", g.keepSchedule}, part{"application probe", g.probe.run},
 			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
 	}
 	return parts
@@ -262,7 +262,6 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-n.failed:
 	}
 	n.group.stopping.Store(true)
-	close(n.group.ended)
 	ended := make(chan error, 1)
 	go func() { ended <- n.stop(all) }()
 	select {

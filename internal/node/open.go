@@ -17,7 +17,7 @@ import (
 func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journal *events.Log, fatal func(error)) (_ *group, err error) {
 	g := &group{
 		o: o, dir: o.FS.PathJoin(o.Dir, "groups", o.Group), incarnation: id.Incarnation,
-		logger: o.Logger.With("group", o.Group), fatal: fatal, alarms: newAlarms(journal), events: journal, hooksFrom: journal.Last(), met: make(chan struct{}, 1), ended: make(chan struct{}), started: time.Now(),
+		logger: o.Logger.With("group", o.Group), fatal: fatal, alarms: newAlarms(journal), events: journal, hooksFrom: journal.Last(), met: make(chan struct{}, 1), started: time.Now(),
 	}
 	defer func() {
 		if err != nil {

@@ -25,6 +25,9 @@ func (g *group) switchover(ctx context.Context, to, reason string, emit func(adm
 		return r, err
 	}
 	r.Plan = false
+	if r.Already {
+		return r, nil
+	}
 	say("writes pause; %s catches up and takes over", r.Node)
 	epoch, err := g.runner.Switchover(ctx, r.Node, func(line string) { say("%s", line) })
 	if err != nil {
@@ -45,8 +48,9 @@ func (g *group) switchoverPlan(to string) (admin.PromoteResult, error) {
 	if !g.active() {
 		return refuse("node %s is not active", g.o.Name)
 	}
-	if to == g.o.Name {
-		return refuse("node %s is the active already", to)
+	if to == g.o.Name { // asked twice
+		e := g.fence.Epoch()
+		return admin.PromoteResult{Node: to, Allowed: true, Plan: true, Already: true, Epoch: e, Previous: e, From: g.log.End(), Source: to, Sync: g.fence.State().Sync()}, nil
 	}
 	streams := map[string]replicate.StandbyStatus{}
 	for _, s := range g.sender.Standbys() {
