@@ -21,6 +21,7 @@ type health struct {
 
 	once    sync.Once
 	failed  atomic.Pointer[error]
+	dead    chan struct{} // closed when failed is set
 	stalls  atomic.Uint64
 	parked  chan struct{} // closed when one of Pebble's goroutines was stopped for good, perhaps holding Pebble's locks
 	parking sync.Once
@@ -36,7 +37,7 @@ type health struct {
 }
 
 func newHealth(o Options) *health {
-	return &health{limit: o.StallLimit, logger: o.Logger, onFatal: o.OnFatal, parked: make(chan struct{})}
+	return &health{limit: o.StallLimit, logger: o.Logger, onFatal: o.OnFatal, dead: make(chan struct{}), parked: make(chan struct{})}
 }
 
 // err returns the reason of the failure, nil while all is well.
@@ -51,6 +52,7 @@ func (h *health) fatal(reason error) {
 	h.once.Do(func() {
 		err := fmt.Errorf("%w: %w", ErrFailed, reason)
 		h.failed.Store(&err)
+		close(h.dead)
 		h.logger.Error("state failed", "error", reason)
 		h.onFatal(err)
 	})

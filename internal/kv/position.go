@@ -68,8 +68,12 @@ func (s *Store) flush() error {
 	if err != nil {
 		return err
 	}
-	<-flushed
-	return nil
+	select {
+	case <-flushed:
+		return nil
+	case <-s.health.dead: // Pebble tries for ever on a disk that stays full
+		return s.health.err()
+	}
 }
 
 // Checkpoint writes a copy of the state into dir, which must not exist and should be on the same file system (files are

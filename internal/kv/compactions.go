@@ -1,0 +1,118 @@
+package kv
+
+import (
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// compactions permits Pebble's compactions: as many at once as Pebble thinks right at the time, as its own scheduler does. That one has a goroutine, which pebble.Open
+// starts and which stays for ever when Open fails after that (v2.1.7), and with it all that the state had in memory: a node whose disk has trouble opens its state again and again.
+//
+// Nothing needs a look now and then, as Pebble's scheduler takes: what Pebble allows changes with a new version, that is when a compaction or a flush has ended, and both are told.
+type compactions struct {
+	db pebble.DBForCompaction // set by Register, before anything else is called
+	mu struct {
+		sync.Mutex            // taken inside Pebble's DB.mu, so never held while calling what takes that
+		idle       *sync.Cond // neither granting nor asked
+		running    int
+		refused    bool // something waits for a permission
+		granting   bool
+		asked      bool // a goroutine is about to grant
+		over       bool
+	}
+}
+
+var _ pebble.CompactionScheduler = (*compactions)(nil)
+
+func newCompactions() *compactions {
+	c := new(compactions)
+	c.mu.idle = sync.NewCond(&c.mu.Mutex)
+	return c
+}
+
+// Register implements pebble.CompactionScheduler.
+func (c *compactions) Register(_ int, db pebble.DBForCompaction) { c.db = db }
+
+// Unregister implements pebble.CompactionScheduler: once it has returned, Pebble is not called any more.
+func (c *compactions) Unregister() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.over = true
+	for c.mu.granting || c.mu.asked {
+		c.mu.idle.Wait()
+	}
+}
+
+// freeLocked is how many more compactions may run.
+func (c *compactions) freeLocked() int {
+	if c.mu.over {
+		return 0
+	}
+	return c.db.GetAllowedWithoutPermission() - c.mu.running // one atomic load
+}
+
+// TrySchedule implements pebble.CompactionScheduler. What is refused is granted when a running one is done, or a flush allows more.
+func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.freeLocked() <= 0 {
+		c.mu.refused = true
+		return false, nil
+	}
+	c.mu.running++
+	return true, c
+}
+
+// UpdateGetAllowedWithoutPermission implements pebble.CompactionScheduler. Pebble calls it with DB.mu held.
+func (c *compactions) UpdateGetAllowedWithoutPermission() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.refused && !c.mu.asked && c.freeLocked() > 0 {
+		c.mu.asked = true
+		go c.grant()
+	}
+}
+
+// Done implements pebble.CompactionGrantHandle.
+func (c *compactions) Done() {
+	c.mu.Lock()
+	c.mu.running--
+	c.mu.Unlock()
+	c.grant()
+}
+
+// grant has Pebble start what it wants to, as far as there is room.
+func (c *compactions) grant() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.mu.granting {
+		c.mu.idle.Wait()
+	}
+	c.mu.granting, c.mu.asked = true, false
+	for c.freeLocked() > 0 {
+		c.mu.refused = false // unless one is refused anew
+		c.mu.Unlock()
+		waiting, _ := c.db.GetWaitingCompaction()
+		started := waiting && c.db.Schedule(c)
+		c.mu.Lock()
+		if !started {
+			break
+		}
+		// Counted late, as Pebble's does: it may be done already, and one more than allowed may run for a moment. Counted early, one could be refused for the sake of one that
+		// does not come, and nobody would grant it again.
+		c.mu.running++
+		c.mu.refused = true // there may be more
+	}
+	c.mu.granting = false
+	c.mu.idle.Broadcast()
+}
+
+// Started implements pebble.CompactionGrantHandle.
+func (c *compactions) Started() {}
+
+// MeasureCPU implements pebble.CompactionGrantHandle.
+func (c *compactions) MeasureCPU(pebble.CompactionGoroutineKind) {}
+
+// CumulativeStats implements pebble.CompactionGrantHandle.
+func (c *compactions) CumulativeStats(pebble.CompactionGrantHandleStats) {}
