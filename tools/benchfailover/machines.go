@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -139,6 +141,26 @@ func (m *machines) signal(name string, s syscall.Signal) error {
 		<-p.done
 	}
 	return nil
+}
+
+// logged is what the processes logged since a moment, in the order of the lines' times, each after the process' name. Only lines in slog's form are taken.
+func (m *machines) logged(since time.Time) string {
+	const layout = "2006-01-02T15:04:05.000Z"
+	from := "time=" + since.UTC().Format(layout)
+	var lines []string
+	for name, p := range m.procs {
+		text, err := os.ReadFile(p.log)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "time=") && len(line) > len(from) && line >= from {
+				lines = append(lines, line[:len(from)]+" "+name+line[len(from):])
+			}
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
 func (m *machines) close() {

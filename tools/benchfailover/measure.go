@@ -5,14 +5,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 )
 
+// failures are the kinds, in the order in which they are measured.
+var failures = []string{"kill9", "host", "pause", "switchover"}
+
 // system is one contender.
 type system struct {
-	name   string
+	name   string // for flags and folders
+	title  string
 	ours   bool
 	modes  []string
 	rounds int
@@ -36,14 +40,9 @@ const (
 	measureAfter = 300 * time.Millisecond
 )
 
-// measure runs all rounds of a system.
-func measure(ctx context.Context, o options, s system) (*report, error) {
-	dir := filepath.Join(o.dir, strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' {
-			return r
-		}
-		return -1
-	}, s.name))
+// measure runs all rounds of a system. With an error it returns what was measured before, if that is something.
+func measure(ctx context.Context, o options, s system) (r *report, err error) {
+	dir := filepath.Join(o.dir, s.name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -65,32 +64,36 @@ func measure(ctx context.Context, o options, s system) (*report, error) {
 	}
 	w := startWriters(c.dial, home)
 	defer w.end()
-	r := newReport(s.name)
+	r = newReport(s.title, s.ours)
+	defer func() { _, r.Acked, _, _ = w.measured() }()
 	for _, mode := range s.modes {
-		if !strings.Contains(o.modes, mode) {
+		if !slices.Contains(names(o.modes), mode) {
 			continue
 		}
 		if mode == "host" && !m.namespaces() {
-			r.notes = append(r.notes, "host: not measured, that needs network namespaces (root)")
+			r.note("host: not measured, that needs network namespaces (root)")
 			continue
 		}
 		for round := range min(o.rounds, s.rounds) {
 			if err := ctx.Err(); err != nil {
-				return nil, err
+				return r, err
 			}
+			began := time.Now()
 			gap, errors, lost, err := runRound(m, c, w, mode)
 			if err != nil {
-				return nil, fmt.Errorf("%s, round %d: %w (see %s)", mode, round+1, err, dir)
+				return r, fmt.Errorf("%s, round %d: %w (see %s)", mode, round+1, err, dir)
 			}
-			r.add(mode, gap, errors)
-			r.lost += lost
+			r.add(mode, errors, gap)
+			r.Lost += lost
 			if o.debug {
 				fmt.Fprintf(os.Stderr, "%s %s %d: %s, %d errors, %d lost; until now %v\n", s.name, mode, round+1, gap.Round(time.Millisecond), errors, lost, w.seen())
+			}
+			if o.slow > 0 && gap > o.slow {
+				fmt.Fprintf(os.Stderr, "%s %s %d took %s: %s\n%s", s.name, mode, round+1, gap.Round(time.Millisecond), w.when(), m.logged(began))
 			}
 			time.Sleep(s.pause)
 		}
 	}
-	_, r.acked, _, _ = w.measured()
 	return r, nil
 }
 

@@ -3,22 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"time"
 )
-
-// otherSystems are those that are installed. Sentinel leaves a master alone for twice its failover-timeout after a failover, so its rounds are few.
-func otherSystems() []system {
-	var all []system
-	if _, err := exec.LookPath("redis-server"); err == nil {
-		all = append(all, system{name: "redis, three sentinels, WAIT 1", modes: []string{"kill9", "host", "pause"}, rounds: 10, pause: 7 * time.Second, make: startSentinel})
-	}
-	if _, err := exec.LookPath("etcd"); err == nil {
-		all = append(all, system{name: "etcd, three members", modes: []string{"kill9", "host", "pause"}, rounds: 10, make: startEtcd})
-	}
-	return all
-}
 
 // redisCluster is a master, two replicas and three sentinels (down-after 1000 ms).
 type redisCluster struct{ m *machines }

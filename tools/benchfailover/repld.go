@@ -11,7 +11,7 @@ import (
 	"repld/internal/admin"
 )
 
-var names = [machineCount]string{"a", "b", "c"}
+var nodeNames = [machineCount]string{"a", "b", "c"}
 
 // settle is between rounds: a failure that follows another one within a second is another matter.
 const settle = 500 * time.Millisecond
@@ -25,20 +25,6 @@ type repldCluster struct {
 	witness bool
 }
 
-func systems(o options) []system {
-	ours := []string{"kill9", "host", "pause", "switchover"}
-	all := []system{{name: "repld, three data nodes, token " + o.token, ours: true, modes: ours, rounds: o.rounds, pause: settle,
-		make: func(o options, m *machines) (cluster, error) { return startRepld(o, m, false) }}}
-	if o.token == "raft" {
-		all = append(all, system{name: "repld, two data nodes and a witness", ours: true, modes: ours, rounds: o.rounds, pause: settle,
-			make: func(o options, m *machines) (cluster, error) { return startRepld(o, m, true) }})
-	}
-	if !o.others {
-		return all
-	}
-	return append(all, otherSystems()...)
-}
-
 func startRepld(o options, m *machines, witness bool) (cluster, error) {
 	bin, err := filepath.Abs(o.bin)
 	if err != nil {
@@ -48,7 +34,7 @@ func startRepld(o options, m *machines, witness bool) (cluster, error) {
 	if err := os.MkdirAll(m.path("token"), 0o700); err != nil {
 		return nil, err
 	}
-	for i, n := range names {
+	for i, n := range nodeNames {
 		if err := os.WriteFile(m.path(n+".yml"), []byte(c.config(o, i)), 0o600); err != nil {
 			return nil, err
 		}
@@ -63,8 +49,8 @@ func startRepld(o options, m *machines, witness bool) (cluster, error) {
 func (c *repldCluster) config(o options, i int) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("cluster: bench\nnode: %s\ndata: %s\ninsecure: true\npeers:", names[i], c.m.path(names[i]))
-	for j, n := range names {
+	line("cluster: bench\nnode: %s\ndata: %s\ninsecure: true\npeers:", nodeNames[i], c.m.path(nodeNames[i]))
+	for j, n := range nodeNames {
 		role := ""
 		if c.witness && j == 2 {
 			role = ", role: witness"
@@ -91,8 +77,8 @@ func (c *repldCluster) config(o options, i int) string {
 	return b.String()
 }
 
-func (c *repldCluster) socket(i int) string { return c.m.path(names[i] + ".sock") }
-func (c *repldCluster) admin(i int) string  { return c.m.path(names[i] + ".adm") }
+func (c *repldCluster) socket(i int) string { return c.m.path(nodeNames[i] + ".sock") }
+func (c *repldCluster) admin(i int) string  { return c.m.path(nodeNames[i] + ".adm") }
 
 func (c *repldCluster) dial(i int) (conn, error) {
 	if c.witness && i == 2 {
@@ -101,7 +87,7 @@ func (c *repldCluster) dial(i int) (conn, error) {
 	return dialRedis(c.socket(i), repldTimeout, false)
 }
 
-func (c *repldCluster) process(i int) string { return names[i] }
+func (c *repldCluster) process(i int) string { return nodeNames[i] }
 
 // data are the nodes that hold data.
 func (c *repldCluster) data() []int {
@@ -118,7 +104,7 @@ func (c *repldCluster) status(i int) (admin.NodeStatus, error) {
 	defer a.Close()
 	s, err := a.Status(ctx, true)
 	if err != nil || len(s.Nodes) != 1 {
-		return admin.NodeStatus{}, fmt.Errorf("status of %s: %w", names[i], err)
+		return admin.NodeStatus{}, fmt.Errorf("status of %s: %w", nodeNames[i], err)
 	}
 	return s.Nodes[0], nil
 }
@@ -156,7 +142,7 @@ func (c *repldCluster) healthy() error {
 		}
 	}
 	if following < len(c.data())-1 {
-		return fmt.Errorf("%d standbys follow %s", following, names[a])
+		return fmt.Errorf("%d standbys follow %s", following, nodeNames[a])
 	}
 	return nil
 }

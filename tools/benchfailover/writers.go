@@ -25,7 +25,7 @@ type conn interface {
 // writers write without pause, until told to rest.
 type writers struct {
 	dial func(node int) (conn, error)
-	home []int // nodes whose hosts the writers live on, in turn
+	home []int // nodes that take writes: the writers live on their hosts, in turn, and try no others
 	all  []*writer
 	stop atomic.Bool
 	rest sync.RWMutex // held for reading during a write; for writing while the writers rest
@@ -35,6 +35,7 @@ type writers struct {
 		sync.Mutex
 		last   time.Time // the newest ack
 		gap    time.Duration
+		gapAt  time.Time // when the longest gap began
 		acked  int
 		errors int
 		kinds  map[string]int
@@ -43,9 +44,9 @@ type writers struct {
 
 type writer struct {
 	id    int
-	node  int
-	conns [3]conn
-	avoid [3]time.Time
+	at    int // of home: where it writes now
+	conns [machineCount]conn
+	avoid [machineCount]time.Time
 	next  int
 	acked [ringKeys]int // newest acked value of each ring key, 0 for none
 }
@@ -54,7 +55,7 @@ func startWriters(dial func(node int) (conn, error), home []int) *writers {
 	w := &writers{dial: dial, home: home}
 	w.mu.kinds = map[string]int{}
 	for i := range writerCount {
-		x := &writer{id: i, node: home[i%len(home)]}
+		x := &writer{id: i, at: i % len(home)}
 		w.all = append(w.all, x)
 		w.wg.Go(func() { w.run(x) })
 	}
@@ -81,14 +82,14 @@ func (w *writers) run(x *writer) {
 }
 
 func (w *writers) once(x *writer) error {
-	if time.Now().Before(x.avoid[x.node]) {
-		x.node = (x.node + 1) % 3
+	if time.Now().Before(x.avoid[w.home[x.at]]) {
+		w.moveOn(x)
 	}
-	n := x.node
+	n := w.home[x.at]
 	if x.conns[n] == nil {
 		c, err := w.dial(n)
 		if err != nil {
-			x.node = (n + 1) % 3
+			w.moveOn(x)
 			return err
 		}
 		x.conns[n] = c
@@ -99,22 +100,27 @@ func (w *writers) once(x *writer) error {
 	err := x.conns[n].set(ringKey(x.id, slot), x.next)
 	if err != nil {
 		var refused *refusal
-		if !asRefusal(err, &refused) {
-			x.conns[n].close()
-			x.conns[n] = nil
+		if asRefusal(err, &refused) {
+			if !strings.HasPrefix(refused.text, "UNKNOWN") { // a node that says so is well, however long that took, and takes or forwards the next write
+				w.moveOn(x)
+			}
+			return err
 		}
+		x.conns[n].close()
+		x.conns[n] = nil
 		if time.Since(began) >= opTimeout {
 			x.avoid[n] = time.Now().Add(avoidFor)
 		}
-		if refused == nil || !strings.HasPrefix(refused.text, "UNKNOWN") { // a node that says so is well, and forwards the next write
-			x.node = (n + 1) % 3
-		}
+		w.moveOn(x)
 		return err
 	}
 	x.acked[slot] = x.next
 	w.ack()
 	return nil
 }
+
+// moveOn has the next write go to the next node.
+func (w *writers) moveOn(x *writer) { x.at = (x.at + 1) % len(w.home) }
 
 func ringKey(writer, slot int) string { return fmt.Sprintf("w%02d:%04d", writer, slot) }
 
@@ -123,7 +129,7 @@ func (w *writers) ack() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if g := now.Sub(w.mu.last); g > w.mu.gap && !w.mu.last.IsZero() {
-		w.mu.gap = g
+		w.mu.gap, w.mu.gapAt = g, w.mu.last
 	}
 	w.mu.last = now
 	w.mu.acked++
@@ -153,7 +159,7 @@ func (w *writers) seen() map[string]int {
 func (w *writers) begin() {
 	w.rest.Lock()
 	for _, x := range w.all {
-		x.node, x.avoid = w.home[x.id%len(w.home)], [3]time.Time{}
+		x.at, x.avoid = x.id%len(w.home), [machineCount]time.Time{}
 	}
 	w.rest.Unlock()
 	w.mu.Lock()
@@ -166,6 +172,14 @@ func (w *writers) measured() (gap time.Duration, acked, errors int, last time.Ti
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.mu.gap, w.mu.acked, w.mu.errors, w.mu.last
+}
+
+// when tells when the longest gap since begin was, in the words of the nodes' logs.
+func (w *writers) when() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	const clock = "15:04:05.000"
+	return fmt.Sprintf("no ack from %s to %s", w.mu.gapAt.UTC().Format(clock), w.mu.gapAt.Add(w.mu.gap).UTC().Format(clock))
 }
 
 // check has the writers rest and counts acked writes that the node does not have.
@@ -200,7 +214,6 @@ func (w *writers) check(node int) (lost int, err error) {
 			}
 		}
 		clear(x.acked[:]) // the next round checks its own
-		x.node = x.id % 3 // and begins at home
 	}
 	return lost, nil
 }
