@@ -105,7 +105,7 @@ func (g *group) takeOver(ctx context.Context, r takeOverRequest) (takeOverAnswer
 	if at := g.log.Durable(); at != r.Position {
 		return takeOverAnswer{}, fmt.Errorf("log ends at %s, not at %s", at, r.Position)
 	}
-	res, err := g.promoteNow(ctx, failover.PromoteOptions{Reason: r.Reason}, func(string) {})
+	res, err := g.promoteNow(ctx, failover.PromoteOptions{Reason: r.Reason}, func(text string) { g.logger.Info("promotion", "progress", text) })
 	return takeOverAnswer{Epoch: res.Epoch}, err
 }
 

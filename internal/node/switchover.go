@@ -15,6 +15,7 @@ import (
 // promotes itself, and the waiting writes are told where the active is now. If the target fails in between, this node goes on as the active.
 func (g *group) switchover(ctx context.Context, to, reason string, emit func(admin.Event)) (admin.PromoteResult, error) {
 	say := func(format string, args ...any) {
+		g.logger.Info("switchover", "progress", fmt.Sprintf(format, args...))
 		if emit != nil {
 			emit(admin.Event{Message: fmt.Sprintf(format, args...)})
 		}
