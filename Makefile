@@ -85,7 +85,7 @@ bench-quick: build ## the ratios to redis-server at 64 clients, in less than a m
 faults-report: ## run every test that asserts a row of the fault catalogue; writes docs/faults.md
 	go run ./tools/faultsreport
 
-bench-failover: build ## how long writes are away in a failover, beside Redis with Sentinel and etcd (ROUNDS=50)
+bench-failover: build ## how long writes are away in a failover, beside Redis with Sentinel and etcd (ROUNDS=50; pieces: BENCH='-systems data -modes kill9 -out f.json')
 	@go build -o bin/benchfailover ./tools/benchfailover
 	@bin/benchfailover -bin bin -rounds $(or $(ROUNDS),50) $(BENCH)
 

@@ -13,4 +13,10 @@
 // Each writer lives on the host of one node and uses its socket; repld's sockets forward to the active. A writer that gets no answer for 100 ms (of repld, which says by itself what
 // became of a write: 1 s) tries the next node. After each round the newest acked writes of every writer are read back from the new active, as they are or newer: those
 // that are missing are lost. Then the failed node comes back and has caught up before the next round.
+//
+// All rounds together take long. They can be measured in pieces, whose results add up: -systems and -modes choose, -out keeps, and -merge prints what several runs kept:
+//
+//	benchfailover -systems data -modes kill9 -out kill9.json
+//	benchfailover -systems data -modes host -out host.json
+//	benchfailover -merge kill9.json host.json
 package main
