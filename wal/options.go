@@ -106,6 +106,14 @@ func (o *Options) Validate() error {
 	return nil
 }
 
+// FrameTimes is what a frame of a Writer took until it was durable here.
+type FrameTimes struct {
+	Last    LSN
+	Queued  time.Duration // from its first record to the frame being made
+	Encoded time.Duration // checksum and compression
+	Synced  time.Duration // write and sync
+}
+
 // WriterOptions configure a Writer.
 type WriterOptions struct {
 	// Epoch goes into every frame; it must not be below the epoch of the log's end.
@@ -116,6 +124,8 @@ type WriterOptions struct {
 	Committed func() LSN
 	// OnDurable is called after each sync, from the writer goroutine, with the position that is durable now. It must not block.
 	OnDurable func(Position)
+	// OnFrame is called before OnDurable, from the writer goroutine, with what took how long. It must not block.
+	OnFrame func(FrameTimes)
 	// OnError is called once, from the writer goroutine, when a write or sync failed (R10). It must not block.
 	OnError func(error)
 	// QueueBytes is how much may wait before Admit blocks; default 64 MiB.

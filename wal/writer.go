@@ -50,6 +50,7 @@ type chunk struct {
 	buf   []byte
 	first LSN
 	count uint32
+	since time.Time // of the first record
 }
 
 // NewWriter starts the Writer of an epoch behind the log's end. There is one at a time (ErrWriterOpen), and while it is open
@@ -88,6 +89,9 @@ func (o *WriterOptions) ensureDefaults() {
 	}
 	if o.OnDurable == nil {
 		o.OnDurable = func(Position) {}
+	}
+	if o.OnFrame == nil {
+		o.OnFrame = func(FrameTimes) {}
 	}
 	if o.OnError == nil {
 		o.OnError = func(error) {}
@@ -183,7 +187,7 @@ func (w *Writer) chunkFor(size int) (c *chunk, fresh bool) {
 	} else {
 		c = &chunk{buf: make([]byte, HeaderSize, max(w.mu.guess, 2*HeaderSize+size))}
 	}
-	c.first, c.count = w.mu.next, 0
+	c.first, c.count, c.since = w.mu.next, 0, time.Now()
 	w.mu.queue = append(w.mu.queue, c)
 	return c, true
 }

@@ -73,7 +73,7 @@ func (w *Writer) take() (c *chunk, end bool) {
 
 // commit makes one frame durable. It reports whether the writer may go on.
 func (w *Writer) commit(c *chunk) bool {
-	end := w.l.End()
+	taken, end := time.Now(), w.l.End()
 	bytes := len(c.buf) - HeaderSize
 	f, kept := seal(Header{Count: c.count, Epoch: w.o.Epoch, First: c.first, Committed: w.o.Committed(), Time: w.o.Now(), Prev: end.Hash}, c.buf, w.comp)
 	f.dec = &w.l.dec
@@ -83,6 +83,7 @@ func (w *Writer) commit(c *chunk) bool {
 		w.stop(err)
 		return false
 	}
+	w.o.OnFrame(FrameTimes{Last: w.last, Queued: taken.Sub(c.since), Encoded: w.began.Sub(taken), Synced: time.Since(w.began)})
 	w.o.OnDurable(pos)
 	w.recycle(c, kept, bytes)
 	return true

@@ -140,7 +140,7 @@ func (b *backend) Status() server.Status {
 		Cluster: b.o.Cluster, Group: b.o.Group, Node: b.o.Name, Incarnation: b.incarnation, Version: b.o.Version,
 		Role: server.RoleStandby, Mode: string(b.o.Mode), Epoch: st.Epoch(), Active: b.holder(),
 		Durable: b.log.Durable().LSN, Committed: b.commit.lsn(), Applied: b.state.applied().LSN, Sync: st.Sync(),
-		ReadsAllowed: b.o.StandbyReads, LogBytes: b.log.Bytes(), DiskBytes: b.onDisk.Load(), ExpiredKeys: b.expired.Load(),
+		ReadsAllowed: b.o.StandbyReads, LogBytes: b.log.Bytes(), DiskBytes: b.onDisk.Load(), ExpiredKeys: b.expired.Load(), Phases: b.phases.list,
 	}
 	if b.active() {
 		s.Role = server.RoleActive

@@ -113,7 +113,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	}
 	end := g.log.End()
 	w, err := g.log.NewWriter(wal.WriterOptions{
-		Epoch: start.Epoch, Codec: g.o.Codec, Committed: g.commit.lsn, OnDurable: g.durable, QueueBytes: g.o.QueueBytes, Pace: framePace, Gather: frameGather,
+		Epoch: start.Epoch, Codec: g.o.Codec, Committed: g.commit.lsn, OnDurable: g.durable, OnFrame: g.phases.frame, QueueBytes: g.o.QueueBytes, Pace: framePace, Gather: frameGather,
 		OnError: func(err error) { g.runner.Failed(fmt.Errorf("log: %w", err)) },
 	})
 	if err != nil {
@@ -162,6 +162,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 func (g *group) stopWriter() error {
 	g.serving.Store(0)
 	g.commit.stop()
+	g.phases.forget()
 	g.writer.Lock()
 	w := g.writer.w
 	g.writer.w = nil

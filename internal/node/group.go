@@ -33,6 +33,7 @@ type group struct {
 	commit    *commit
 	seq       *sequencer
 	applier   *applier
+	phases    *phases
 	digests   *digests
 	alarms    *alarms
 	events    *events.Log
@@ -109,6 +110,7 @@ func (g *group) holder() string { return g.fence.Holder() }
 
 // committedMoved is called with the commit lock held whenever the committed LSN rose: the applier applies, the standbys are told.
 func (g *group) committedMoved() {
+	g.phases.committed(g.commit.lsn())
 	g.applier.kick()
 	if g.serving.Load() != 0 {
 		g.sender.CommittedChanged()
@@ -124,6 +126,7 @@ func (g *group) advanced(at wal.Position) {
 	if g.active() && g.guard.paused() {
 		g.confirm()
 	}
+	g.phases.applied(at.LSN)
 	g.seq.finish(at.LSN)
 }
 

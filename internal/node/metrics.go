@@ -97,6 +97,7 @@ func (m metrics) Collect(out chan<- prometheus.Metric) {
 	count("log_written_bytes_total", "bytes written to the log", float64(l.Bytes))
 	count("log_syncs_total", "fsyncs of the log", float64(l.Syncs))
 	count("log_sync_seconds_total", "time spent in fsyncs of the log", l.SyncTime.Seconds())
+	m.group.phases.collect(out)
 	c := m.server.Stats()
 	gauge("clients", "client connections", float64(c.Clients))
 	count("connections_total", "client connections accepted", float64(c.Connections))

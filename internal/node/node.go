@@ -107,7 +107,7 @@ func (n *Node) meshOptions(onPeer func(string, bool)) replicate.MeshOptions {
 
 func (n *Node) newServers() (err error) {
 	opts := n.o.Client
-	opts.Backend, opts.Logger = newBackend(n.group), n.logger
+	opts.Backend, opts.Logger, opts.OnReply = newBackend(n.group), n.logger, n.group.phases.replied
 	n.forwarder = &forwarder{group: n.group}
 	if n.o.Forward {
 		opts.Forward = n.forwarder

@@ -46,6 +46,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	if err := g.openState(id); err != nil {
 		return nil, err
 	}
+	g.phases = newPhases()
 	g.commit = newCommit(g.committedMoved, func(e wal.Epoch, lsn wal.LSN) { o.Observer.Committed(e, g.log, lsn) })
 	g.commit.reset(g.knownCommitted())
 	g.seq = newSequencer(func() wal.LSN { return g.state.applied().LSN }, int64(o.QueueBytes), o.CommitTimeout, server.ReadOnly(g.fence.Epoch(), g.holder()))

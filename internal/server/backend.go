@@ -118,6 +118,17 @@ type Status struct {
 	DiskBytes, MemoryBytes int64
 	LogBytes               int64
 	ExpiredKeys            uint64 // deleted by expiry since start
+
+	// Phases are the parts of a write's way and how long they take, in their order; may be nil.
+	Phases func() []Phase
+}
+
+// Phase is what a part of a write's way took since the node started.
+type Phase struct {
+	Name     string
+	Count    uint64        // how often it was measured
+	Sum      time.Duration // of all
+	P50, P99 time.Duration
 }
 
 // StandbyStatus is one standby as the active sees it.

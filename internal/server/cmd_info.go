@@ -269,6 +269,11 @@ func (t *infoText) repld() {
 	t.f("log_bytes:%d", t.st.LogBytes)
 	t.f("unknown_outcomes:%d", t.s.Stats().UnknownOutcomes)
 	t.f("panics:%d", t.s.Stats().Panics)
+	if t.st.Phases != nil {
+		for _, p := range t.st.Phases() {
+			t.f("write_%s:count=%d,usec=%d,p50_usec=%d,p99_usec=%d", p.Name, p.Count, p.Sum.Microseconds(), p.P50.Microseconds(), p.P99.Microseconds())
+		}
+	}
 }
 
 func (t *infoText) commandstats() {

@@ -63,6 +63,8 @@ type Options struct {
 	SlowlogEntries int
 	// OnShutdown is called, on its own goroutine, for the command SHUTDOWN. nil refuses the command.
 	OnShutdown func()
+	// OnReply is called with the time from the Backend's answer to a batch to its replies being given to the kernel. It must not block. May be nil.
+	OnReply func(time.Duration)
 	// OnPanic is called after a panic closed one session; for tests and metrics. May be nil.
 	OnPanic func(value any)
 	// Logger. Default: discards.

@@ -98,9 +98,11 @@ type Session struct {
 	result    struct { // written by done, read after doneCh
 		lsn wal.LSN
 		err error
+		at  time.Time
 	}
-	answered   func() // in a loop: a submission has its result
-	inLoop     bool   // whoever calls Step must not wait
+	settled    time.Time // when the Backend answered what is not sent yet; zero if nothing waits or nobody asks
+	answered   func()    // in a loop: a submission has its result
+	inLoop     bool      // whoever calls Step must not wait
 	evaluateFn func(Sequence) error
 	doneFn     func(wal.LSN, error)
 	recordFn   func(*kv.Txn) error
@@ -156,7 +158,13 @@ func (s *Session) Input() *resp.Reader { return s.in }
 func (s *Session) Output() []byte { return s.out.Bytes() }
 
 // Sent drops the output.
-func (s *Session) Sent() { s.out.Reset(keepOutput) }
+func (s *Session) Sent() {
+	s.out.Reset(keepOutput)
+	if !s.settled.IsZero() {
+		s.srv.opts.OnReply(time.Since(s.settled))
+		s.settled = time.Time{}
+	}
+}
 
 // Done is signalled once for each Waiting.
 func (s *Session) Done() <-chan struct{} { return s.doneCh }
@@ -262,6 +270,9 @@ func (s *Session) evaluate(seq Sequence) error {
 // done is called by the Backend, on its goroutine.
 func (s *Session) done(lsn wal.LSN, err error) {
 	s.result.lsn, s.result.err = lsn, err
+	if s.srv.opts.OnReply != nil {
+		s.result.at = time.Now()
+	}
 	s.doneCh <- struct{}{}
 	if s.answered != nil {
 		s.answered()
@@ -271,6 +282,7 @@ func (s *Session) done(lsn wal.LSN, err error) {
 // Settle takes the result of a submission: the replies stand, or are rewritten.
 func (s *Session) Settle() {
 	s.waiting = false
+	s.settled = s.result.at
 	if v := s.panicked; v != nil {
 		s.panicked = nil
 		panic(v)
