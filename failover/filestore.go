@@ -55,16 +55,17 @@ func (o *FileStoreOptions) Validate() error {
 }
 
 // FileStore keeps the token as one file a revision, named by it. A revision is taken by linking a synced file to its
-// name, which only one of several callers can do, whatever process they are in. It is for one node, for clusters
+// name, which only one of several callers can do, whatever process they are in. No lease and no lock file is involved (design decision 0013, 13). It is for one node, for clusters
 // whose promotions a person orders, and for a directory on storage that every node mounts with coherent names
 // (link is exclusive, a listing shows what was linked before). Opened twice on one node at once it must be Shared.
 type FileStore struct {
-	o FileStoreOptions
+	o    FileStoreOptions
+	turn chan struct{} // capacity 1, full while somebody is at the storage: one at a time a store
 
 	mu struct {
-		sync.Mutex // held over a whole CompareAndSet: one writer a process
-		err        error
-		changed    chan struct{} // closed and replaced on each change made through this store
+		sync.Mutex
+		err     error
+		changed chan struct{} // closed and replaced on each change made through this store
 	}
 }
 
@@ -77,7 +78,7 @@ func OpenFileStore(o FileStoreOptions) (*FileStore, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &FileStore{o: o}
+	s := &FileStore{o: o, turn: make(chan struct{}, 1)}
 	s.mu.changed = make(chan struct{})
 	if _, err := s.Load(context.Background()); err != nil {
 		return nil, err
@@ -111,12 +112,46 @@ func (s *FileStore) removeLeftovers() error {
 // Shared implements Store.
 func (s *FileStore) Shared() bool { return s.o.Shared }
 
+// atStorage calls do when it is its turn. Shared storage may stand still for as long as its server is not reached, and nothing ends a system call: then the
+// caller leaves do behind when ctx ends (R12), and later ones wait for it no longer than that either.
+func (s *FileStore) atStorage(ctx context.Context, do func() (Record, error)) (Record, error) {
+	stands := func() error {
+		return fmt.Errorf("token files in %s: the storage does not answer: %w", s.o.Dir, context.Cause(ctx))
+	}
+	if err := ctx.Err(); err != nil {
+		return Record{}, err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return Record{}, stands()
+	}
+	type outcome struct {
+		rec Record
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		rec, err := do()
+		<-s.turn
+		done <- outcome{rec, err}
+	}()
+	select {
+	case o := <-done:
+		return o.rec, o.err
+	case <-ctx.Done():
+		return Record{}, stands()
+	}
+}
+
 // Load implements Store.
 func (s *FileStore) Load(ctx context.Context) (Record, error) {
+	return s.atStorage(ctx, s.load)
+}
+
+// load is called at the storage.
+func (s *FileStore) load() (Record, error) {
 	for range listRetries {
-		if err := ctx.Err(); err != nil {
-			return Record{}, err
-		}
 		revs, err := s.list()
 		if err != nil {
 			return Record{}, fmt.Errorf("list token files: %w", err)
@@ -134,12 +169,15 @@ func (s *FileStore) Load(ctx context.Context) (Record, error) {
 
 // CompareAndSet implements Store.
 func (s *FileStore) CompareAndSet(ctx context.Context, rev uint64, next Record) (Record, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.err != nil {
-		return Record{}, s.mu.err
+	return s.atStorage(ctx, func() (Record, error) { return s.compareAndSet(rev, next) })
+}
+
+// compareAndSet is called at the storage.
+func (s *FileStore) compareAndSet(rev uint64, next Record) (Record, error) {
+	if err := s.failed(); err != nil {
+		return Record{}, err
 	}
-	cur, err := s.Load(ctx)
+	cur, err := s.load()
 	if err != nil {
 		return Record{}, err
 	}
@@ -147,11 +185,11 @@ func (s *FileStore) CompareAndSet(ctx context.Context, rev uint64, next Record) 
 	if err != nil {
 		return cur, err
 	}
-	won, err := s.linkLocked(next)
+	won, err := s.link(next)
 	if err != nil {
 		return Record{}, err
 	}
-	newest, err := s.Load(ctx)
+	newest, err := s.load()
 	if err != nil {
 		return Record{}, err
 	}
@@ -160,10 +198,35 @@ func (s *FileStore) CompareAndSet(ctx context.Context, rev uint64, next Record) 
 	if !won || newest.Rev != next.Rev {
 		return newest, fmt.Errorf("token revision %d: %w: revision %d, epoch %d is held by %s", next.Rev, ErrConflict, newest.Rev, newest.Epoch, newest.Holder)
 	}
+	s.wake()
+	s.prune(next.Rev)
+	return newest, nil
+}
+
+func (s *FileStore) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.err
+}
+
+// fail makes the first err the answer to every later CompareAndSet, and wakes the watchers.
+func (s *FileStore) fail(err error) error {
+	s.mu.Lock()
+	if s.mu.err == nil {
+		s.mu.err = err
+	}
+	err = s.mu.err
+	s.mu.Unlock()
+	s.wake()
+	return err
+}
+
+// wake has the watchers look.
+func (s *FileStore) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	close(s.mu.changed)
 	s.mu.changed = make(chan struct{})
-	s.pruneLocked(next.Rev)
-	return newest, nil
 }
 
 // Watch implements Store.
@@ -190,12 +253,8 @@ func (s *FileStore) Watch(ctx context.Context, after uint64) (Record, error) {
 	}
 }
 
-// Close refuses everything but Load from now on, and ends every Watch.
+// Close refuses everything but Load from now on, and ends every Watch. It does not wait for storage that stands still.
 func (s *FileStore) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.err == nil {
-		s.failLocked(fmt.Errorf("token store: %w", ErrClosed))
-	}
+	_ = s.fail(fmt.Errorf("token store: %w", ErrClosed)) // what failed before stays the reason
 	return nil
 }

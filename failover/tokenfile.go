@@ -14,9 +14,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// linkLocked stores rec under its revision's name; false when the name was taken. Content is synced before the name
+// link stores rec under its revision's name; false when the name was taken. Content is synced before the name
 // appears, the name before this returns. After a failed write, link or sync nothing more is promised (R10).
-func (s *FileStore) linkLocked(rec Record) (bool, error) {
+func (s *FileStore) link(rec Record) (bool, error) {
 	doc, err := json.Marshal(rec)
 	if err != nil || len(doc) > maxTokenSize-boxHeader {
 		return false, fmt.Errorf("token: %w: record of %d bytes: %w", ErrInvalid, len(doc), err)
@@ -35,21 +35,13 @@ func (s *FileStore) linkLocked(rec Record) (bool, error) {
 	}
 	err = errors.Join(err, syncDir(s.o.FS, s.o.Dir))
 	if err != nil {
-		s.failLocked(fmt.Errorf("token revision %d in %s: %w: %w", rec.Rev, s.o.Dir, ErrFailed, err))
-		return false, s.mu.err
+		return false, s.fail(fmt.Errorf("token revision %d in %s: %w: %w", rec.Rev, s.o.Dir, ErrFailed, err))
 	}
 	return !taken, nil
 }
 
-// failLocked makes err the answer to every later CompareAndSet, and wakes the watchers.
-func (s *FileStore) failLocked(err error) {
-	s.mu.err = err
-	close(s.mu.changed)
-	s.mu.changed = make(chan struct{})
-}
-
-// pruneLocked removes revisions that nobody needs. Failing to remove is no reason to fail.
-func (s *FileStore) pruneLocked(newest uint64) {
+// prune removes revisions that nobody needs. Failing to remove is no reason to fail.
+func (s *FileStore) prune(newest uint64) {
 	revs, err := s.list()
 	if err != nil {
 		s.o.Logger.Warn("cannot prune token files", "err", err)

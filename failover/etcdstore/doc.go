@@ -12,5 +12,5 @@
 // Nobody else writes the key, and the etcd cluster is not restored from a backup while the group runs: a token that was set back would allow an epoch to be
 // given twice. The fences on the nodes (R3) still refuse the lower holder wherever the higher one was heard.
 //
-// There is no etcd lease: an active is kept from answering by the fence and by the read lease of the voters (R14), not by the store.
+// There is no etcd lease: an active is kept from answering by the fence and by the read lease of the voters (R14), not by the store: design decision 0013, 13.
 package etcdstore
