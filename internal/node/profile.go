@@ -17,6 +17,7 @@ func (g *group) profile() profile {
 		Mode: g.o.Mode, Voter: st.Voter, Reads: g.o.StandbyReads, Durable: g.log.Durable().LSN, Applied: g.state.applied().LSN,
 	}
 	m.Open = g.active() && wal.Epoch(g.opened.Load()) == m.Epoch
+	m.Lapsed = m.Open && !g.lease.live()
 	if r := g.receiver.Status(); !m.Open && r.Running && r.State == replicate.StateStream && g.follower.target() == m.Holder {
 		m.Linked = true
 	}

@@ -85,6 +85,8 @@ func seen(peers map[string]profile, ago map[string]time.Duration) (sv sentinelVi
 func TestSentinelAnswersWithAMajority(t *testing.T) {
 	t.Parallel()
 	active := profile{Epoch: 2, Holder: "b", Open: true, Client: "10.0.0.2:6379"}
+	lapsed := active
+	lapsed.Lapsed = true
 	const old = time.Hour
 	for name, c := range map[string]struct {
 		peers map[string]profile
@@ -97,6 +99,7 @@ func TestSentinelAnswersWithAMajority(t *testing.T) {
 		"the active long ago":    {map[string]profile{"b": active, "c": {Epoch: 2, Holder: "b"}}, map[string]time.Duration{"b": old}, true, false},
 		"nobody":                 {nil, nil, false, false},
 		"only old words":         {map[string]profile{"b": active, "c": active}, map[string]time.Duration{"b": old, "c": old}, false, false},
+		"its lease is over":      {map[string]profile{"b": lapsed, "c": {Epoch: 2, Holder: "b"}}, nil, true, false},
 		"a newer epoch is known": {map[string]profile{"b": active, "c": {Epoch: 3, Holder: "c"}}, nil, true, false},
 	} {
 		p := seen(c.peers, c.ago).Picture()

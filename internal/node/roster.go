@@ -17,6 +17,7 @@ type profile struct {
 	Epoch       wal.Epoch `json:"epoch"`
 	Holder      string    `json:"holder"`
 	Open        bool      `json:"open"`     // clients may write here, in Epoch
+	Lapsed      bool      `json:"lapsed"`   // Open, but its lease is over: another node may be the active by now
 	Client      string    `json:"client"`   // host:port where clients reach it over TCP, "" if they cannot
 	Sentinel    string    `json:"sentinel"` // host:port of its Sentinel API, "" if it has none
 	Mode        Mode      `json:"mode"`

@@ -17,7 +17,8 @@ type SentinelOptions struct {
 	Tick     time.Duration // how often the picture is looked at without a change. Default: sentinel's
 }
 
-// sentinelView is the group as this node tells it to Sentinel clients: from what it has heard from a majority within the window, and from nothing else.
+// sentinelView is the group as this node tells it to Sentinel clients: from what it has heard from a majority within the window, and from nothing else. An active is named
+// only while it says that its lease lives; of itself a node knows that at this moment, so an active that is cut off stops to name itself before another one can be promoted.
 // After this process stood still all answers are older than the window, so that it names nobody before it has asked again (P3).
 type sentinelView struct {
 	roster *roster
@@ -52,7 +53,7 @@ func (v sentinelView) Picture() sentinel.Picture {
 		if uint64(m.Epoch) == p.Epoch && m.Holder != "" {
 			holder = m.Holder
 		}
-		if uint64(m.Epoch) == p.Epoch && m.Open {
+		if uint64(m.Epoch) == p.Epoch && m.Open && !m.Lapsed {
 			p.Active, p.Open = v.reach(m), true
 		}
 	}
