@@ -1,132 +1,112 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"fmt"
-	"io"
-	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
 
-func TestRequest(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	r := newRequest(kindSetWait, 20)
-	r.next(rng, 1000)
-	r.setKey(123456)
-	half := string(r.value[:10])
-	want := "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000123456\r\n$20\r\n" + half + "xxxxxxxxxx\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n"
-	if string(r.buf) != want {
-		t.Fatalf("got %q", r.buf)
-	}
-	r.next(rng, 1000)
-	if string(r.value[:10]) == half || !strings.HasSuffix(string(r.value), "xxxxxxxxxx") {
-		t.Fatalf("value %q after %q", r.value, half)
-	}
-	if g := newRequest(kindGet, 20); string(g.buf) != "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n" {
-		t.Fatalf("got %q", g.buf)
-	}
-}
-
-// fakeServer keeps what is SET and answers GET and WAIT.
-func fakeServer(t *testing.T) string {
+// startReference runs the reference server with its standby in this process.
+func startReference(t *testing.T) *running {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", path)
+	dir := t.TempDir()
+	var logs [2]*ring
+	for i, name := range []string{"a", "b"} {
+		var err error
+		if logs[i], err = openRing(filepath.Join(dir, name), 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { logs[i].file.Close() })
+	}
+	standby, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var values sync.Map
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { defer c.Close(); serve(c, &values) })
-		}
-	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
-	return path
-}
-
-func serve(c net.Conn, values *sync.Map) {
-	r := bufio.NewReader(c)
-	for {
-		args, err := readCommand(r)
-		if err != nil {
-			return
-		}
-		switch args[0] {
-		case "SET":
-			values.Store(args[1], args[2])
-			fmt.Fprint(c, "+OK\r\n")
-		case "WAIT":
-			fmt.Fprint(c, ":1\r\n")
-		case "GET":
-			v, ok := values.Load(args[1])
-			if !ok {
-				fmt.Fprint(c, "$-1\r\n")
-				continue
-			}
-			fmt.Fprintf(c, "$%d\r\n%s\r\n", len(v.(string)), v)
-		}
-	}
-}
-
-func readCommand(r *bufio.Reader) ([]string, error) {
-	var n int
-	if _, err := fmt.Fscanf(r, "*%d\r\n", &n); err != nil {
-		return nil, err
-	}
-	args := make([]string, n)
-	for i := range args {
-		var size int
-		if _, err := fmt.Fscanf(r, "$%d\r\n", &size); err != nil {
-			return nil, err
-		}
-		buf := make([]byte, size+2)
-		if _, err := io.ReadFull(r, buf); err != nil {
-			return nil, err
-		}
-		args[i] = string(buf[:size])
-	}
-	return args, nil
-}
-
-func TestLoad(t *testing.T) {
-	socket := fakeServer(t)
-	o := options{seconds: 0.1, keys: 1000, value: 100}
-	if _, err := load(t.Context(), socket, kindGet, 1, o); err == nil || !strings.Contains(err.Error(), "missing") {
-		t.Fatalf("GET of keys that nobody wrote: %v", err)
-	}
-	if err := fill(t.Context(), socket, o); err != nil {
+	go func() { _ = boundStandby(standby, logs[1]) }() // ends when the connection does
+	c, err := net.Dial("tcp", standby.Addr().String())
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []kind{kindSet, kindSetWait, kindGet} {
-		s, err := load(t.Context(), socket, k, 3, o)
+	run := &running{socket: filepath.Join(dir, "s")}
+	clients, err := net.Listen("unix", run.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBound(logs[0], c)
+	go func() { _ = b.accept(clients) }()
+	t.Cleanup(func() { clients.Close(); standby.Close() })
+	return run
+}
+
+func TestReference(t *testing.T) {
+	run := startReference(t)
+	o := options{seconds: 0.05, keys: 5000, value: 400, dir: t.TempDir()} // more than the ring holds
+	if _, err := load(t.Context(), run, row{requestGet, 1, 1, o.value}, o); err == nil || !strings.Contains(err.Error(), "missing") {
+		t.Fatalf("GET of keys that nobody wrote: %v", err)
+	}
+	if err := fill(t.Context(), run, o); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []row{{requestSet, 3, 1, 400}, {requestSet, 2, 16, 1024}, {requestGet, 3, 1, 400}, {requestGet, 2, 16, 400}} {
+		s, err := load(t.Context(), run, x, o)
 		if err != nil || s.PerSecond <= 0 || s.P50 <= 0 || s.P99 < s.P50 {
-			t.Fatalf("%+v: %+v, %v", k, s, err)
+			t.Fatalf("%v: %+v, %v", x, s, err)
+		}
+	}
+	if text, err := ask(run.socket, "DBSIZE"); err != nil || !strings.HasPrefix(text, "-ERR") {
+		t.Fatalf("%q, %v", text, err)
+	}
+}
+
+func TestRequest(t *testing.T) {
+	w := newWork(1, 1000, 20)
+	w.next()
+	w.setKey(123456)
+	half := string(w.value[:10])
+	if got, want := string(appendRequest(nil, false, w)), "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000123456\r\n$20\r\n"+half+"xxxxxxxxxx\r\n"; got != want {
+		t.Fatalf("got %q", got)
+	}
+	w.next()
+	if string(w.value[:10]) == half || !strings.HasSuffix(string(w.value), "xxxxxxxxxx") {
+		t.Fatalf("value %q after %q", w.value, half)
+	}
+	w.setKey(0)
+	if got := string(appendRequest(nil, true, w)); got != "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n" {
+		t.Fatalf("got %q", got)
+	}
+}
+
+func TestRows(t *testing.T) {
+	got, err := parseRows("set:64,get:8x16,SET:1:1024", 100)
+	want := []row{{requestSet, 64, 1, 100}, {requestGet, 8, 16, 100}, {requestSet, 1, 1, 1024}}
+	if err != nil || len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
+		t.Fatalf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"", "set", "del:3", "set:0", "set:3x", "set:3:x"} {
+		if r, err := parseRows(bad, 100); err == nil {
+			t.Errorf("%q: %v", bad, r)
 		}
 	}
 }
 
 func TestResults(t *testing.T) {
-	r := &results{CPUs: 2, Seconds: 1, Rounds: 3, Keys: 10, Value: 100}
-	for i, v := range []float64{300, 100, 200} {
-		r.add(nameRepld, "SET", 16, sample{PerSecond: v, P50: time.Duration(i+1) * time.Millisecond, P99: 5 * time.Millisecond})
-		r.add(nameRedis, "SET", 16, sample{PerSecond: v / 2, P50: time.Millisecond, P99: time.Millisecond})
+	r := &results{Seconds: 1, Rounds: 3, Keys: 10, Value: 100}
+	x := row{requestSet, 64, 1, 100}
+	for i, v := range []float64{3000, 1000, 2000} {
+		c := &cost{CPU: []processCost{{"a", 0.5, 10}}, Flushes: -1, Written: 200, PerOp: 7}
+		r.add(nameRepld1, x, sample{PerSecond: v, P50: time.Duration(i+1) * time.Millisecond, P99: 5 * time.Millisecond, Cost: c})
+		r.add(nameRedis1, x, sample{PerSecond: v / 2, P50: time.Millisecond, P99: time.Millisecond})
 		r.memory(nameRepld, "repld a", int64(v)<<20)
 	}
-	var b bytes.Buffer
-	r.print(&b, []int{16})
-	for _, want := range []string{"16  200 (2/5)                    100 (1/1)                    2.00", "repld a       300 MiB"} {
+	var b strings.Builder
+	r.print(&b, true)
+	r.summary(&b)
+	for _, want := range []string{
+		"| repld + 1 standby | 2,000 | 1,000–3,000 | 2 | 5 | 1.00 | 7 | n/a | 200 |",
+		"| redis + WAIT 1 | 1,000 | 500–1,500 | 1 | 1 | 2.00 | n/a | n/a | n/a |", "| repld | repld a | 3000 |", "set64_vs_wait=2.00",
+	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in:\n%s", want, b.String())
 		}

@@ -1,144 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"time"
 )
 
-// kind is a request that is repeated.
-type kind struct {
-	name string
-	wait bool // SET followed by WAIT 1 in the same write
-	get  bool
-}
-
-var (
-	kindSet     = kind{name: "SET"}
-	kindSetWait = kind{name: "SET", wait: true}
-	kindGet     = kind{name: "GET", get: true}
-)
-
-// waitCommand gives a replica a second; a WAIT that one replica did not answer is an error of the measurement.
-const waitCommand = "*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1000\r\n"
-
-const keyBytes = 16
-
-// request is a pre-encoded command in which only the digits of the key and the value change.
-type request struct {
-	buf        []byte
-	key, value []byte // parts of buf
-	reply      []byte // what a SET answers, all of it
-	kind       kind
-}
-
-func newRequest(k kind, valueBytes int) *request {
-	r := &request{kind: k}
-	key := bytes.Repeat([]byte("0"), keyBytes)
-	copy(key, "key:")
-	if k.get {
-		r.buf = fmt.Appendf(nil, "*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", keyBytes, key)
-		r.key = r.buf[len(r.buf)-keyBytes-2:][:keyBytes]
-		return r
-	}
-	head := fmt.Sprintf("*3\r\n$3\r\nSET\r\n$%d\r\n", keyBytes)
-	size := fmt.Sprintf("\r\n$%d\r\n", valueBytes)
-	r.buf = append(r.buf, head+string(key)+size...)
-	at := len(r.buf)
-	r.buf = append(append(r.buf, bytes.Repeat([]byte("x"), valueBytes)...), "\r\n"...)
-	r.reply = []byte("+OK\r\n")
-	if k.wait {
-		r.buf = append(r.buf, waitCommand...)
-		r.reply = []byte("+OK\r\n:1\r\n")
-	}
-	r.key, r.value = r.buf[len(head):][:keyBytes], r.buf[at:][:valueBytes]
-	return r
-}
-
-// next puts another key and another value into the request: the first half of the value is random, the rest compresses.
-func (r *request) next(rng *rand.Rand, keys int) {
-	r.setKey(rng.IntN(keys))
-	const digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
-	for i := 0; i < len(r.value)/2; {
-		for bits := rng.Uint64(); bits != 0 && i < len(r.value)/2; bits >>= 6 {
-			r.value[i] = digits[bits&63]
-			i++
-		}
-	}
-}
-
-func (r *request) setKey(n int) {
-	for i := keyBytes - 1; i >= 4; i-- {
-		r.key[i] = byte('0' + n%10)
-		n /= 10
-	}
-}
-
-// conn is one client: a socket and a buffer for answers.
-type conn struct {
-	net.Conn
-	buf  []byte
-	from int
-	to   int
-}
-
-func dial(path string) (*conn, error) {
-	c, err := net.DialTimeout("unix", path, 5*time.Second)
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c, buf: make([]byte, 64<<10)}, nil
-}
-
-// errReply is an answer that the load does not expect.
-var errReply = errors.New("unexpected answer")
-
-// take returns n bytes of answers, valid until the next call.
-func (c *conn) take(n int) ([]byte, error) {
-	for c.to-c.from < n {
-		if c.from > 0 {
-			copy(c.buf, c.buf[c.from:c.to])
-			c.from, c.to = 0, c.to-c.from
-		}
-		got, err := c.Read(c.buf[c.to:])
-		if err != nil {
-			return nil, err
-		}
-		c.to += got
-	}
-	b := c.buf[c.from : c.from+n]
-	c.from += n
-	return b, nil
-}
-
-// answer reads one answer. GET answers are a bulk of valueBytes or the nil bulk.
-func (c *conn) answer(r *request, valueBytes int) error {
-	if !r.kind.get {
-		b, err := c.take(len(r.reply))
-		if err == nil && !bytes.Equal(b, r.reply) {
-			err = fmt.Errorf("%w: %q", errReply, b)
-		}
-		return err
-	}
-	b, err := c.take(5)
-	if err != nil {
-		return err
-	}
-	if string(b) == "$-1\r\n" || string(b) == "_\r\n" {
-		return fmt.Errorf("%w: a key is missing that was written before", errReply)
-	}
-	head := len(fmt.Sprint(valueBytes)) + 3
-	if b[0] != '$' {
-		return fmt.Errorf("%w: %q", errReply, b)
-	}
-	_, err = c.take(head + valueBytes + 2 - 5)
-	return err
+// caller is one client in a closed loop.
+type caller interface {
+	// call sends n requests and returns when all are answered.
+	call(ctx context.Context, n int) error
+	// bound makes calls that last longer than until t fail: a server that hangs is an error, not a hanging benchmark.
+	bound(t time.Time) error
+	close()
 }
 
 // sample is one measurement.
@@ -146,40 +23,42 @@ type sample struct {
 	PerSecond float64       `json:"per_second"`
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
+	P999      time.Duration `json:"p999_ns,omitempty"`
+	Cost      *cost         `json:"cost,omitempty"`
 }
 
-// load runs clients in a closed loop for so long and returns what was answered in that time.
-func load(ctx context.Context, socket string, k kind, clients int, o options) (sample, error) {
+// load runs the clients of a row in a closed loop for so long and returns what was answered in that time. With a pipeline, latency is that of the whole batch.
+func load(ctx context.Context, run *running, x row, o options) (sample, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	length := time.Duration(o.seconds * float64(time.Second))
-	each := make([][]uint32, clients)
+	each := make([][]uint32, x.Clients)
 	var ready, done sync.WaitGroup
 	begin := make(chan struct{})
 	var end time.Time
-	for i := range clients {
-		c, err := dial(socket)
+	for i := range x.Clients {
+		c, err := run.dial(ctx, x, newWork(uint64(i), o.keys, x.Value))
 		if err != nil {
 			return sample{}, err
 		}
-		defer c.Close()
+		defer c.close()
 		ready.Add(1)
 		done.Go(func() {
-			r := newRequest(k, o.value)
-			rng := rand.New(rand.NewPCG(uint64(i), 1)) // the same load for every system
 			ready.Done()
 			<-begin
 			var err error
-			if each[i], err = c.loop(r, rng, o, end); err != nil {
+			if each[i], err = loop(ctx, c, x.Pipeline, end); err != nil {
 				cancel(err)
 			}
 		})
 	}
 	ready.Wait()
+	before := usageOf(run, o.dir)
 	start := time.Now()
-	end = start.Add(length)
+	end = start.Add(time.Duration(o.seconds * float64(time.Second)))
 	close(begin)
 	done.Wait()
+	took := time.Since(start)
+	after := usageOf(run, o.dir)
 	if err := context.Cause(ctx); err != nil {
 		return sample{}, err
 	}
@@ -187,24 +66,28 @@ func load(ctx context.Context, socket string, k kind, clients int, o options) (s
 	if len(all) == 0 {
 		return sample{}, errors.New("nothing was answered")
 	}
-	slices.Sort(all)
-	at := func(q float64) time.Duration { return time.Duration(all[int(q*float64(len(all)-1))]) }
-	return sample{PerSecond: float64(len(all)) / time.Since(start).Seconds(), P50: at(0.50), P99: at(0.99)}, nil
+	out := latencies(all)
+	operations := len(all) * x.Pipeline
+	out.PerSecond = float64(operations) / took.Seconds()
+	out.Cost = after.since(before, operations, took)
+	return out, nil
 }
 
-// loop returns the latency of each request in nanoseconds, cut at 4 s.
-func (c *conn) loop(r *request, rng *rand.Rand, o options, end time.Time) ([]uint32, error) {
+// latencies sorts all and takes the usual percentiles.
+func latencies(all []uint32) sample {
+	slices.Sort(all)
+	at := func(q float64) time.Duration { return time.Duration(all[int(q*float64(len(all)-1))]) }
+	return sample{P50: at(0.50), P99: at(0.99), P999: at(0.999)}
+}
+
+// loop returns the latency of each call in nanoseconds, cut at 4 s.
+func loop(ctx context.Context, c caller, n int, end time.Time) ([]uint32, error) {
 	out := make([]uint32, 0, 1<<16)
-	// A server that hangs is an error, not a hanging benchmark.
-	if err := c.SetDeadline(end.Add(20 * time.Second)); err != nil {
+	if err := c.bound(end.Add(20 * time.Second)); err != nil {
 		return nil, err
 	}
 	for now := time.Now(); now.Before(end); {
-		r.next(rng, o.keys)
-		if _, err := c.Write(r.buf); err != nil {
-			return nil, err
-		}
-		if err := c.answer(r, o.value); err != nil {
+		if err := c.call(ctx, n); err != nil {
 			return nil, err
 		}
 		after := time.Now()
@@ -215,12 +98,16 @@ func (c *conn) loop(r *request, rng *rand.Rand, o options, end time.Time) ([]uin
 }
 
 // fill writes every key once, in large pipelines.
-func fill(ctx context.Context, socket string, o options) error {
-	const workers, depth = 4, 256
+func fill(ctx context.Context, run *running, o options) error {
+	if run.fill != nil {
+		return run.fill(ctx, o)
+	}
+	const workers = 4
+	depth := max(1, min(256, 4<<20/max(1, o.value)))
 	var wg sync.WaitGroup
 	errs := make([]error, workers)
 	for w := range workers {
-		c, err := dial(socket)
+		c, err := dialResp(run.socket)
 		if err != nil {
 			return err
 		}
@@ -228,12 +115,14 @@ func fill(ctx context.Context, socket string, o options) error {
 		wg.Go(func() { errs[w] = c.fill(ctx, w, workers, depth, o) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || run.filled == nil {
+		return err
+	}
+	return run.filled(ctx)
 }
 
-func (c *conn) fill(ctx context.Context, first, step, depth int, o options) error {
-	r := newRequest(kindSet, o.value)
-	rng := rand.New(rand.NewPCG(uint64(first), 2))
+func (c *respConn) fill(ctx context.Context, first, step, depth int, o options) error {
+	w := newWork(uint64(first)+1e6, o.keys, o.value)
 	var batch []byte
 	sent := 0
 	flush := func() error {
@@ -244,17 +133,17 @@ func (c *conn) fill(ctx context.Context, first, step, depth int, o options) erro
 			return err
 		}
 		for ; sent > 0; sent-- {
-			if err := c.answer(r, o.value); err != nil {
-				return err
+			if err := c.simple("+OK"); err != nil {
+				return fmt.Errorf("write all keys: %w", err)
 			}
 		}
 		batch = batch[:0]
 		return ctx.Err()
 	}
 	for n := first; n < o.keys; n += step {
-		r.next(rng, o.keys)
-		r.setKey(n)
-		batch = append(batch, r.buf...)
+		w.setKey(n)
+		w.setValue()
+		batch = appendRequest(batch, false, w)
 		if sent++; sent == depth {
 			if err := flush(); err != nil {
 				return err

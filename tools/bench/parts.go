@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"time"
@@ -38,7 +37,7 @@ func parts(ctx context.Context, o options) ([]part, error) {
 // groupCommit has callers that each append a record of 128 bytes and wait until it is durable.
 func groupCommit(ctx context.Context, o options) ([]part, error) {
 	var out []part
-	for _, callers := range []int{1, 64} {
+	for _, callers := range []int{1, 64, 256} {
 		rate, err := commitRate(ctx, o, callers)
 		if err != nil {
 			return nil, err
@@ -140,7 +139,7 @@ func buildLog(ctx context.Context, o options, records int) (perSecond, bytes flo
 		return 0, 0, err
 	}
 	defer r.Close()
-	b := &builder{seq: store.NewSequencer(), writer: w, request: newRequest(kindSet, o.value), rng: rand.New(rand.NewPCG(1, 3)), keys: o.keys}
+	b := &builder{seq: store.NewSequencer(), writer: w, work: newWork(3, o.keys, o.value)}
 	start := time.Now()
 	for done := 0; done < records; done += chunk {
 		last, err := b.chunk(min(chunk, records-done))
@@ -157,18 +156,16 @@ func buildLog(ctx context.Context, o options, records int) (perSecond, bytes flo
 
 // builder evaluates SETs of random keys.
 type builder struct {
-	seq     *kv.Sequencer
-	writer  *wal.Writer
-	request *request
-	rng     *rand.Rand
-	keys    int
+	seq    *kv.Sequencer
+	writer *wal.Writer
+	work   *work
 }
 
 func (b *builder) chunk(n int) (last wal.LSN, err error) {
 	for range n {
-		b.request.next(b.rng, b.keys)
+		b.work.next()
 		t := b.seq.Begin(time.Now())
-		if err := t.Set(b.request.key, b.request.value, 0); err != nil {
+		if err := t.Set(b.work.key, b.work.value, 0); err != nil {
 			t.Abort()
 			return 0, err
 		}

@@ -1,38 +1,41 @@
 package main
 
 import (
-	"fmt"
-	"io"
+	"encoding/json"
+	"os"
 	"slices"
 	"time"
 )
 
 // results are all samples of a run.
 type results struct {
+	Piece   string    `json:"piece"`
 	Time    time.Time `json:"time"`
-	CPUs    int       `json:"cpus"`
+	Machine machine   `json:"machine"`
 	Seconds float64   `json:"seconds"`
 	Rounds  int       `json:"rounds"`
 	Keys    int       `json:"keys"`
 	Value   int       `json:"value_bytes"`
-	Lines   []line    `json:"lines"`
-	Memory  []memory  `json:"memory"`
+	LeftOut []string  `json:"left_out,omitempty"`
+	Lines   []line    `json:"lines,omitempty"`
+	Memory  []memory  `json:"memory,omitempty"`
 	Parts   []part    `json:"parts,omitempty"`
+	Open    []offer   `json:"open_loop,omitempty"`
+	Over    *overload `json:"overload,omitempty"`
 }
 
-// line is one system at one number of clients.
+// line is one system in one row.
 type line struct {
-	System  string   `json:"system"`
-	Request string   `json:"request"`
-	Clients int      `json:"clients"`
+	System string `json:"system"`
+	row
 	Samples []sample `json:"samples"`
 }
 
-// memory is the largest resident set of one process, in bytes.
+// memory is the highest resident set of one process, in bytes.
 type memory struct {
 	System  string `json:"system"`
 	Process string `json:"process"`
-	RSS     int64  `json:"rss_bytes"`
+	RSS     int64  `json:"peak_rss_bytes"`
 }
 
 // part is one figure of a part of repld.
@@ -42,15 +45,14 @@ type part struct {
 	Unit  string  `json:"unit"`
 }
 
-func (r *results) add(system, request string, clients int, s sample) {
+func (r *results) add(system string, x row, s sample) {
 	for i := range r.Lines {
-		l := &r.Lines[i]
-		if l.System == system && l.Request == request && l.Clients == clients {
+		if l := &r.Lines[i]; l.System == system && l.row == x {
 			l.Samples = append(l.Samples, s)
 			return
 		}
 	}
-	r.Lines = append(r.Lines, line{System: system, Request: request, Clients: clients, Samples: []sample{s}})
+	r.Lines = append(r.Lines, line{System: system, row: x, Samples: []sample{s}})
 }
 
 func (r *results) memory(system, process string, rss int64) {
@@ -63,84 +65,74 @@ func (r *results) memory(system, process string, rss int64) {
 	r.Memory = append(r.Memory, memory{System: system, Process: process, RSS: rss})
 }
 
-// median returns the sample in the middle by throughput, with the medians of the latencies.
-func (r *results) median(system, request string, clients int) (sample, bool) {
-	for _, l := range r.Lines {
-		if l.System == system && l.Request == request && l.Clients == clients {
-			return sample{
-				PerSecond: middle(l.Samples, func(s sample) float64 { return s.PerSecond }),
-				P50:       time.Duration(middle(l.Samples, func(s sample) float64 { return float64(s.P50) })),
-				P99:       time.Duration(middle(l.Samples, func(s sample) float64 { return float64(s.P99) })),
-			}, true
+// find is what one system did in one row; nil if it did not run.
+func (r *results) find(system string, x row) *line {
+	for i := range r.Lines {
+		if l := &r.Lines[i]; l.System == system && l.row == x {
+			return l
 		}
 	}
-	return sample{}, false
+	return nil
 }
 
-func middle(all []sample, of func(sample) float64) float64 {
-	v := make([]float64, len(all))
-	for i, s := range all {
-		v[i] = of(s)
+// perSecond is the median throughput of a line, 0 if there is none.
+func (l *line) perSecond() float64 {
+	if l == nil {
+		return 0
+	}
+	return l.median(func(s sample) float64 { return s.PerSecond })
+}
+
+// median of the samples for which of is known, that is not negative; -1 if it is of none.
+func (l *line) median(of func(sample) float64) float64 {
+	var v []float64
+	for _, s := range l.Samples {
+		if x := of(s); x >= 0 {
+			v = append(v, x)
+		}
+	}
+	return middle(v)
+}
+
+func middle(v []float64) float64 {
+	if len(v) == 0 {
+		return -1
 	}
 	slices.Sort(v)
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-// print shows one table for each comparison.
-func (r *results) print(w io.Writer, clients []int) {
-	fmt.Fprintf(w, "\n%d CPUs, %d rounds of %g s, %d keys of %d bytes, values of %d bytes; operations/s (p50/p99 ms), medians\n", r.CPUs, r.Rounds, r.Seconds, r.Keys, keyBytes, r.Value)
-	r.compare(w, "durable SET, one copy", "SET", nameRepld, nameRedis, clients)
-	r.compare(w, "durable SET, two copies", "SET", nameRepld1, nameRedis1, clients)
-	r.compare(w, "GET", "GET", nameRepld, nameRedis, clients)
-	fmt.Fprintln(w, "\nmemory (resident, highest of all rounds)")
-	for _, m := range r.Memory {
-		fmt.Fprintf(w, "  %-20s %-10s %6.0f MiB\n", m.System, m.Process, float64(m.RSS)/(1<<20))
+// spread is the least and the highest throughput.
+func (l *line) spread() (lo, hi float64) {
+	lo = l.Samples[0].PerSecond
+	for _, s := range l.Samples {
+		lo, hi = min(lo, s.PerSecond), max(hi, s.PerSecond)
 	}
-	if len(r.Parts) > 0 {
-		fmt.Fprintln(w, "\nparts of repld")
-	}
-	for _, p := range r.Parts {
-		fmt.Fprintf(w, "  %-46s %12.0f %s\n", p.Name, p.Value, p.Unit)
-	}
+	return lo, hi
 }
 
-// summary is the line that scripts read: the ratios at 64 clients, of throughput, that were measured. set64_vs_wait is a write on two nodes beside redis with
-// WAIT 1, set64_vs_alone the same beside redis alone.
-func (r *results) summary(w io.Writer) {
-	text := ""
-	for _, p := range []struct{ name, request, ours, theirs string }{
-		{"set64_vs_wait", "SET", nameRepld1, nameRedis1},
-		{"set64_vs_alone", "SET", nameRepld1, nameRedis},
-		{"get64", "GET", nameRepld, nameRedis},
-	} {
-		a, haveA := r.median(p.ours, p.request, 64)
-		b, haveB := r.median(p.theirs, p.request, 64)
-		if haveA && haveB {
-			text += fmt.Sprintf(" %s=%.2f", p.name, a.PerSecond/b.PerSecond)
-		}
+// write stores the results as JSON.
+func (r *results) write(path string) error {
+	if path == "" {
+		return nil
 	}
-	if text != "" {
-		fmt.Fprintln(w, text[1:])
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
 	}
+	text = append(text, '\n')
+	if path == "-" {
+		_, err = os.Stdout.Write(text)
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
 }
 
-func (r *results) compare(w io.Writer, title, request, ours, theirs string, clients []int) {
-	fmt.Fprintf(w, "\n%s\n  %8s  %-28s %-28s %s\n", title, "clients", ours, theirs, "ratio")
-	for _, n := range clients {
-		a, haveA := r.median(ours, request, n)
-		b, haveB := r.median(theirs, request, n)
-		ratio := "-"
-		if haveA && haveB {
-			ratio = fmt.Sprintf("%.2f", a.PerSecond/b.PerSecond)
-		}
-		fmt.Fprintf(w, "  %8d  %-28s %-28s %s\n", n, cell(a, haveA), cell(b, haveB), ratio)
+func readResults(path string) (*results, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
 	}
-}
-
-func cell(s sample, have bool) string {
-	if !have {
-		return "-"
-	}
-	ms := func(d time.Duration) string { return fmt.Sprintf("%.3g", float64(d.Microseconds())/1000) }
-	return fmt.Sprintf("%.0f (%s/%s)", s.PerSecond, ms(s.P50), ms(s.P99))
+	r := &results{}
+	return r, json.Unmarshal(text, r)
 }

@@ -6,63 +6,120 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"repld/internal/admin"
 )
 
 // system is one contender.
 type system struct {
-	name  string
-	set   kind
-	gets  bool // measured for GET too: one is enough of each kind of server
-	start func(ctx context.Context, o options, dir string) (*running, error)
+	id, name  string
+	gets      bool   // measured for GET too: one is enough of each kind of server
+	pipelines bool   // its clients can send many requests at once
+	needs     string // a program that has to be installed; "": none
+	start     func(ctx context.Context, o options, dir string) (*running, error)
 }
 
 // running is a started system.
 type running struct {
+	all []*process
+
+	// Of those that speak the Redis protocol: where, and whether a SET is followed by WAIT 1.
 	socket string
-	all    []*process
+	wait   bool
+	// filled returns when all copies have what was written.
+	filled func(ctx context.Context) error
+
+	// Of others: how a client is made, and how all keys are written once.
+	open func(ctx context.Context, x row, w *work) (caller, error)
+	fill func(ctx context.Context, o options) error
+	// closed is called before the processes are stopped.
+	closed func()
 }
 
 func (r *running) stop() {
+	if r.closed != nil {
+		r.closed()
+	}
 	for _, p := range r.all {
 		p.stop()
 	}
 }
 
+func (r *running) dial(ctx context.Context, x row, w *work) (caller, error) {
+	if r.open != nil {
+		return r.open(ctx, x, w)
+	}
+	c, err := dialResp(r.socket)
+	if err != nil {
+		return nil, err
+	}
+	return &respCaller{respConn: c, get: x.get(), wait: r.wait && !x.get(), w: w}, nil
+}
+
 // Names of the systems, as in the tables.
 const (
-	nameRepld   = "repld"
-	nameRepld1  = "repld + 1 standby"
-	nameRedis   = "redis"
-	nameRedis1  = "redis + WAIT 1"
+	nameRepld  = "repld"
+	nameRepld1 = "repld + 1 standby"
+	nameBound  = "bound + 1 standby"
+	nameRedis  = "redis"
+	nameRedis1 = "redis + WAIT 1"
+
 	startBound  = 30 * time.Second
 	pollingTime = 20 * time.Millisecond
 )
 
-func systems(o options) []system {
-	all := []system{
-		{name: nameRepld, set: kindSet, gets: true, start: startRepld},
-		{name: nameRedis, set: kindSet, gets: true, start: startRedis},
-		{name: nameRepld1, set: kindSet, start: startRepldPair},
-		{name: nameRedis1, set: kindSetWait, start: startRedisPair},
+func allSystems() []system {
+	return []system{
+		{id: "repld", name: nameRepld, gets: true, pipelines: true, start: startRepld},
+		{id: "redis", name: nameRedis, gets: true, pipelines: true, needs: "redis-server", start: startRedis},
+		{id: "repld1", name: nameRepld1, pipelines: true, start: startRepldPair},
+		{id: "redis1", name: nameRedis1, pipelines: true, needs: "redis-server", start: startRedisPair},
+		{id: "bound", name: nameBound, gets: true, pipelines: true, start: startBoundPair},
 	}
-	var out []system
-	for _, s := range all {
-		if strings.Contains(s.name, o.only) && !(o.skipRedis && strings.HasPrefix(s.name, nameRedis)) {
+}
+
+// systems are those that were asked for and can run here; why the others cannot is the second result.
+func systems(o options) (out []system, left []string, err error) {
+	all := allSystems()
+	for _, id := range o.systems {
+		i := slices.IndexFunc(all, func(s system) bool { return s.id == id })
+		if i < 0 {
+			return nil, nil, fmt.Errorf("-systems: no %q", id)
+		}
+		if s := all[i]; s.needs == "" || o.program(s.needs) != "" {
 			out = append(out, s)
+		} else {
+			left = append(left, fmt.Sprintf("%s: %s is not installed", s.name, s.needs))
 		}
 	}
-	return out
+	if len(out) == 0 {
+		err = fmt.Errorf("nothing to measure: %s", strings.Join(left, "; "))
+	}
+	return out, left, err
+}
+
+// program is where a program is: below -bin, in the PATH, where Debian has those that it keeps out of the PATH; "" if nowhere.
+func (o options) program(name string) string {
+	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	for _, path := range append([]string{filepath.Join(o.bin, name), name}, candidates...) {
+		if found, err := exec.LookPath(path); err == nil {
+			return found
+		}
+	}
+	return ""
 }
 
 // measure starts the system on an empty folder, writes all keys, measures, and stops it.
 func measure(ctx context.Context, o options, s system, r *results) error {
-	dir := filepath.Join(o.dir, "s")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	rows := slices.DeleteFunc(slices.Clone(o.rows), func(x row) bool { return x.get() && !s.gets || x.Pipeline > 1 && !s.pipelines })
+	if len(rows) == 0 {
+		return nil
+	}
+	dir, err := o.folder()
+	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
@@ -73,40 +130,34 @@ func measure(ctx context.Context, o options, s system, r *results) error {
 	if err != nil {
 		return err
 	}
-	if err := fill(ctx, run.socket, o); err != nil {
+	if err := fill(ctx, run, o); err != nil {
 		return errors.Join(fmt.Errorf("write all keys: %w", err), run.dead())
-	}
-	if s.name == nameRedis1 {
-		if err := poll(ctx, run, func(context.Context) bool { return replicaCaughtUp(run.socket) }); err != nil {
-			return fmt.Errorf("replica after writing all keys: %w", err)
-		}
 	}
 	// Everybody has buffers to flush: that is not what is measured.
 	warm := o
 	warm.seconds = min(2, o.seconds)
-	if _, err := load(ctx, run.socket, s.set, 16, warm); err != nil {
+	if _, err := load(ctx, run, row{requestSet, 16, 1, o.value}, warm); err != nil {
 		return errors.Join(fmt.Errorf("warm up: %w", err), run.dead())
 	}
-	kinds := []kind{s.set}
-	if s.gets {
-		kinds = append(kinds, kindGet)
-	}
-	for _, k := range kinds {
-		for _, clients := range o.clients {
-			x, err := load(ctx, run.socket, k, clients, o)
-			if err != nil {
-				return errors.Join(fmt.Errorf("%s with %d clients: %w", k.name, clients, err), run.dead())
-			}
-			r.add(s.name, k.name, clients, x)
-			fmt.Fprintf(os.Stderr, "  %s %3d clients: %8.0f/s  p50 %v p99 %v\n", k.name, clients, x.PerSecond, x.P50, x.P99)
+	for _, x := range rows {
+		got, err := load(ctx, run, x, o)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%v: %w", x, err), run.dead())
 		}
+		r.add(s.name, x, got)
+		fmt.Fprintf(os.Stderr, "  %v: %.0f/s  p50 %v p99 %v\n", x, got.PerSecond, got.P50, got.P99)
 	}
+	return r.memoryOf(s.name, run)
+}
+
+// memoryOf notes the peaks of all processes of a system.
+func (r *results) memoryOf(system string, run *running) error {
 	for _, p := range run.all {
-		rss, err := p.rss()
+		n, err := p.peak()
 		if err != nil {
 			return errors.Join(err, p.alive())
 		}
-		r.memory(s.name, p.name, rss)
+		r.memory(system, p.name, n)
 	}
 	return nil
 }
@@ -117,153 +168,6 @@ func (r *running) dead() error {
 		errs = append(errs, p.alive())
 	}
 	return errors.Join(errs...)
-}
-
-func startRepld(ctx context.Context, o options, dir string) (*running, error) {
-	run := &running{}
-	n, err := run.repld(o, dir, "a", "")
-	if err != nil {
-		return run, err
-	}
-	run.socket = n.client
-	return run, n.wait(ctx, run, func(s admin.NodeStatus) bool { return s.Role == admin.RoleActive })
-}
-
-func startRepldPair(ctx context.Context, o options, dir string) (*running, error) {
-	run := &running{}
-	ports, err := freePorts(2)
-	if err != nil {
-		return run, err
-	}
-	more := fmt.Sprintf("peers:\n  - {name: a, addr: \"127.0.0.1:%d\"}\n  - {name: b, addr: \"127.0.0.1:%d\"}\ninsecure: true\nsync: {k: 1}\n", ports[0], ports[1])
-	a, err := run.repld(o, dir, "a", more)
-	if err != nil {
-		return run, err
-	}
-	b, err := run.repld(o, dir, "b", more)
-	if err != nil {
-		return run, err
-	}
-	run.socket = a.client
-	for _, n := range []*repldNode{a, b} {
-		if err := n.wait(ctx, run, func(admin.NodeStatus) bool { return true }); err != nil {
-			return run, err
-		}
-	}
-	// Until both have met, the promotion of a blank cluster is refused.
-	var last error
-	err = poll(ctx, run, func(ctx context.Context) bool {
-		_, last = a.admin.Promote(ctx, admin.PromoteRequest{Reason: "benchmark"}, nil)
-		return last == nil
-	})
-	if err != nil {
-		return run, errors.Join(err, last)
-	}
-	return run, b.wait(ctx, run, func(s admin.NodeStatus) bool { return s.Role == admin.RoleStandby && s.Link == "stream" && s.Voter })
-}
-
-// repldNode is one repld.
-type repldNode struct {
-	name, client string
-	admin        *admin.Client
-}
-
-func (r *running) repld(o options, dir, name, more string) (*repldNode, error) {
-	n := &repldNode{name: name, client: filepath.Join(dir, name+".sock")}
-	socket := filepath.Join(dir, name+".adm")
-	n.admin = admin.NewClient(socket)
-	config := filepath.Join(dir, name+".yml")
-	text := fmt.Sprintf("cluster: bench\nnode: %s\ndata: %s\nclient: {socket: %s}\nadmin: {socket: %s}\nlog: {level: warn}\n%s",
-		name, filepath.Join(dir, name), n.client, socket, more)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	p, err := start("repld "+name, filepath.Join(o.dir, name+".log"), filepath.Join(o.bin, "repld"), "--config", config)
-	if err != nil {
-		return nil, err
-	}
-	r.all = append(r.all, p)
-	return n, nil
-}
-
-func (n *repldNode) wait(ctx context.Context, r *running, ok func(admin.NodeStatus) bool) error {
-	return poll(ctx, r, func(ctx context.Context) bool {
-		st, err := n.admin.Status(ctx, true)
-		return err == nil && len(st.Nodes) > 0 && ok(st.Nodes[0])
-	})
-}
-
-// redisArgs are the same for all: durable as repld is, no snapshots and no log rewrites in the middle of a measurement.
-func redisArgs(dir, name, socket string, more ...string) []string {
-	return append([]string{"--unixsocket", socket, "--dir", filepath.Join(dir, name), "--appendonly", "yes", "--appendfsync", "always",
-		"--save", "", "--auto-aof-rewrite-percentage", "0", "--bind", "127.0.0.1", "--daemonize", "no"}, more...)
-}
-
-func (r *running) redis(ctx context.Context, o options, dir, name string, more ...string) (string, error) {
-	if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-		return "", err
-	}
-	socket := filepath.Join(dir, name+".sock")
-	p, err := start("redis "+name, filepath.Join(o.dir, name+".log"), "redis-server", redisArgs(dir, name, socket, more...)...)
-	if err != nil {
-		return "", err
-	}
-	r.all = append(r.all, p)
-	return socket, poll(ctx, r, func(context.Context) bool { _, err := ask(socket, "PING"); return err == nil })
-}
-
-func startRedis(ctx context.Context, o options, dir string) (run *running, err error) {
-	run = &running{}
-	run.socket, err = run.redis(ctx, o, dir, "m", "--port", "0")
-	return run, err
-}
-
-func startRedisPair(ctx context.Context, o options, dir string) (*running, error) {
-	run := &running{}
-	ports, err := freePorts(2)
-	if err != nil {
-		return run, err
-	}
-	run.socket, err = run.redis(ctx, o, dir, "m", "--port", fmt.Sprint(ports[0]), "--repl-diskless-sync-delay", "0")
-	if err != nil {
-		return run, err
-	}
-	if _, err = run.redis(ctx, o, dir, "r", "--port", fmt.Sprint(ports[1]), "--replicaof", fmt.Sprintf("127.0.0.1 %d", ports[0])); err != nil {
-		return run, err
-	}
-	return run, poll(ctx, run, func(context.Context) bool {
-		text, err := ask(run.socket, "INFO replication")
-		return err == nil && strings.Contains(text, "state=online")
-	})
-}
-
-// replicaCaughtUp reports whether redis' replica has acknowledged all that was written.
-func replicaCaughtUp(socket string) bool {
-	text, err := ask(socket, "INFO replication")
-	if err != nil {
-		return false
-	}
-	_, after, _ := strings.Cut(text, "master_repl_offset:")
-	offset, _, _ := strings.Cut(after, "\r")
-	return offset != "" && strings.Contains(text, ",offset="+offset+",")
-}
-
-// ask sends one inline command and returns the first piece of the answer.
-func ask(socket, command string) (string, error) {
-	c, err := net.DialTimeout("unix", socket, time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return "", err
-	}
-	if _, err := fmt.Fprintf(c, "%s\r\n", command); err != nil {
-		return "", err
-	}
-	buf := make([]byte, 16<<10)
-	n, err := c.Read(buf)
-	return string(buf[:n]), err
 }
 
 // poll waits until ok, a child's death or the bound.
