@@ -156,7 +156,7 @@ func (j *jobs) progress(attempt uint64) func(string) {
 
 // survey loads the token and asks the nodes, at once: what it sees is only a reason to try. The token is taken against the revision that was loaded, and what binds
 // are the answers to the fence.
-func (j *jobs) survey(ctx context.Context, a Survey) Event {
+func (j *jobs) survey(ctx context.Context, a Survey) SurveyDone {
 	type loaded struct {
 		token Record
 		err   error

@@ -172,6 +172,10 @@ func (m *Machine) becomeCandidate(ev PromoteRequested) {
 	m.attempt++
 	m.promotion = promotion{id: ev.ID, options: ev.Options, next: ev.Next}
 	m.waitFor(stageSurvey)
+	if seen := ev.Options.Surveyed; seen != nil {
+		m.surveyDone(SurveyDone{Attempt: m.attempt, Answers: seen.Answers, Token: seen.Token})
+		return
+	}
 	m.emit(Survey{Attempt: m.attempt})
 }
 

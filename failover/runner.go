@@ -58,6 +58,10 @@ type PromoteOptions struct {
 	Bootstrap     bool   `json:"bootstrap"`       // this is a new cluster
 	K             *int   `json:"k,omitempty"`     // start the epoch with this k instead of the configured one
 	Cut           *Cut   `json:"cut,omitempty"`   // end the history there: consent to give up what comes after
+
+	// Surveyed is what Prepare saw, so that the promotion begins with the token. The token is taken against the revision seen, and what binds are the answers
+	// to the fence, so one that is out of date can only make the promotion fail.
+	Surveyed *SurveyDone `json:"-"`
 }
 
 // Result of a promotion, or of a switchover (then only Epoch).
@@ -185,14 +189,29 @@ func (r *Runner) Promote(ctx context.Context, o PromoteOptions, progress func(st
 
 // Plan tells what Promote would decide now, and changes nothing.
 func (r *Runner) Plan(ctx context.Context, o PromoteOptions) (Plan, error) {
+	plan, _, err := r.look(ctx, o)
+	return plan, err
+}
+
+// Prepare makes the first step of a promotion ahead, changing nothing: what it returns is for PromoteOptions.Surveyed, soon. *RefusedError says that Promote would
+// be refused now.
+func (r *Runner) Prepare(ctx context.Context, o PromoteOptions) (*SurveyDone, error) {
+	plan, seen, err := r.look(ctx, o)
+	if err == nil && !plan.Allowed {
+		err = &RefusedError{Plan: plan, Phase: string(stageSurvey)}
+	}
+	return &seen, err
+}
+
+func (r *Runner) look(ctx context.Context, o PromoteOptions) (Plan, SurveyDone, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.o.Bounds.Survey)
 	defer cancel()
-	token, err := r.o.Store.Load(ctx)
-	if err != nil {
-		return Plan{}, fmt.Errorf("load token: %w", err)
+	seen := r.jobs.survey(ctx, Survey{})
+	if seen.Err != nil {
+		return Plan{}, seen, seen.Err
 	}
-	return Decide(Situation{Candidate: r.o.Node, Nodes: r.o.Nodes, Answers: r.o.Host.Survey(ctx), Token: token,
-		Shared: r.o.Store.Shared(), Next: r.next(o), AllowDataLoss: o.AllowDataLoss, Bootstrap: o.Bootstrap, Cut: o.Cut}), nil
+	return Decide(Situation{Candidate: r.o.Node, Nodes: r.o.Nodes, Answers: seen.Answers, Token: seen.Token,
+		Shared: r.o.Store.Shared(), Next: r.next(o), AllowDataLoss: o.AllowDataLoss, Bootstrap: o.Bootstrap, Cut: o.Cut}), seen, nil
 }
 
 // Demote makes an active node a standby, and ends a promotion under way. Writes in flight are answered as unknown

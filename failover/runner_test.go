@@ -438,6 +438,55 @@ func TestRunnerSwitchover(t *testing.T) {
 	})
 }
 
+// What was surveyed ahead is not asked again; out of date, it makes the promotion fail at the token, with nothing changed, or at the fence (R5): never succeed wrongly.
+func TestRunnerPreparedPromotion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, newFakeHost(), vfs.NewMem())
+		seen, err := r.Prepare(t.Context(), PromoteOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := r.fence.State().Generation
+		rec, err := r.store.CompareAndSet(t.Context(), seen.Token.Rev, Record{Epoch: 1, Holder: "a", Sync: setOf(2, 1, "b", "c"), Reason: "sync set changed"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Promote(t.Context(), PromoteOptions{Surveyed: seen}, nil); !errors.Is(err, ErrConflict) {
+			t.Fatalf("a token that was written after the survey: %v", err)
+		}
+		synctest.Wait()
+		if now, err := r.store.Load(t.Context()); err != nil || now.Rev != rec.Rev || r.fence.State().Generation != before || r.Role() != RoleStandby {
+			t.Fatalf("a failed promotion changed something: %+v, %v", now, err)
+		}
+		if seen, err = r.Prepare(t.Context(), PromoteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		asked := strings.Count(r.host.calls(), "survey")
+		res, err := r.Promote(t.Context(), PromoteOptions{Surveyed: seen}, nil)
+		if err != nil || res.Epoch != 2 || !strings.Contains(r.host.calls(), "fence") {
+			t.Fatalf("%+v, %v: %s", res, err, r.host.calls())
+		}
+		if n := strings.Count(r.host.calls(), "survey"); n != asked {
+			t.Fatalf("surveyed %d times, before the promotion %d: %s", n, asked, r.host.calls())
+		}
+	})
+}
+
+// A preparation says beforehand that the promotion would be refused.
+func TestRunnerPrepareRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newFakeHost()
+		h.answers = func(wal.Epoch, wal.SyncSet) []Answer {
+			return []Answer{{Node: "a", Err: "gone"}, {Node: "b", Reachable: true, Blank: true}, {Node: "c", Err: "gone"}}
+		}
+		r := start(t, h, vfs.NewMem())
+		var refused *RefusedError
+		if _, err := r.Prepare(t.Context(), PromoteOptions{}); !errors.As(err, &refused) {
+			t.Fatalf("prepared with nobody there: %v", err)
+		}
+	})
+}
+
 func TestRunnerOptions(t *testing.T) {
 	if _, err := NewRunner(RunnerOptions{Node: "b", Nodes: names[:3]}); !errors.Is(err, ErrInvalid) {
 		t.Fatal(err)

@@ -47,3 +47,21 @@ func TestRecentNeverLies(t *testing.T) {
 		t.Errorf("known in %d of 200,000 looks: it remembers nothing", known)
 	}
 }
+
+// What is made ahead of a promotion is taken by it, once, whoever makes it and however often.
+func TestPrepareSequencer(t *testing.T) {
+	s := openTest(t, Options{})
+	s.Prepare()
+	ahead := s.spare.Load()
+	s.Prepare()
+	if s.spare.Load() != ahead {
+		t.Fatal("made again")
+	}
+	q := s.NewSequencer()
+	if &q.recent.buckets[0] != &ahead.buckets[0] || s.spare.Load() != nil {
+		t.Fatal("what was made ahead is not used, or stays for the next one too")
+	}
+	if next := s.NewSequencer(); len(next.recent.buckets) != len(ahead.buckets) {
+		t.Fatalf("without preparation there are %d buckets, want %d", len(next.recent.buckets), len(ahead.buckets))
+	}
+}

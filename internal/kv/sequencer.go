@@ -30,9 +30,25 @@ const (
 // NewSequencer starts evaluating writes. The whole log must have been applied, and from now on nothing may be applied
 // that did not pass through the Sequencer (epoch starts and marks excepted, which change no keys).
 func (s *Store) NewSequencer() *Sequencer {
-	q := &Sequencer{s: s, over: newOverlay(), recent: newRecent(min(s.o.CacheBytes/recentShare, maxRecentBytes)), count: s.keys.Load()}
+	r := s.spare.Swap(nil)
+	if r == nil {
+		r = s.newRecent()
+	}
+	q := &Sequencer{s: s, over: newOverlay(), recent: *r, count: s.keys.Load()}
 	q.txn.q = q
 	return q
+}
+
+// Prepare makes ahead what takes NewSequencer time, megabytes of memory, so that a promotion does not wait for that. Called again before that it changes nothing.
+func (s *Store) Prepare() {
+	if s.spare.Load() == nil {
+		s.spare.CompareAndSwap(nil, s.newRecent())
+	}
+}
+
+func (s *Store) newRecent() *recent {
+	r := newRecent(min(s.o.CacheBytes/recentShare, maxRecentBytes))
+	return &r
 }
 
 // Touched sets the hook that Txn.Commit calls for each key that the record changed, and with all for a Clear. It is

@@ -23,7 +23,8 @@ type Store struct {
 	keys    atomic.Int64 // the row 00 'n' at applied
 	records atomic.Uint64
 	commits atomic.Uint64
-	views   sync.Pool // of *ReadView
+	views   sync.Pool              // of *ReadView
+	spare   atomic.Pointer[recent] // for the next Sequencer; nil until Prepare
 
 	apply struct { // the applier's
 		sync.Mutex

@@ -333,10 +333,14 @@ func TestSwitchoverRollsBack(t *testing.T) {
 	f.isolate(to, active, other)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := c.nodes[active].group.switchover(ctx, to, "test", nil); err == nil {
+	if _, err := c.nodes[active].group.runner.Switchover(ctx, to, nil); err == nil {
 		t.Fatal("a switchover to a node that is cut off succeeded")
 	}
 	c.nodes[active].mustSet("goes on")
+	if _, err := c.nodes[active].group.switchover(ctx, to, "test", nil); err == nil {
+		t.Fatal("a node that is cut off has prepared to take over")
+	}
+	c.nodes[active].mustSet("was not paused")
 	if got := c.nodes[active].epoch(); got != epoch {
 		t.Fatalf("epoch %d after %d", got, epoch)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"repld/failover"
@@ -59,7 +61,7 @@ func (g *group) epochRose(e wal.Epoch, holder string) {
 	if holder == g.o.Name {
 		return
 	}
-	g.serving.Store(0)
+	g.serving.set(0)
 	g.closeGate() // before the broadcast of stop, for those who wait for acks
 	g.commit.stop()
 	g.shut(server.ReadOnly(e, holder))
@@ -73,12 +75,60 @@ func (g *group) shut(refusal error) {
 	g.seq.stop(refusal)
 }
 
-// mayServe says whether this node may serve a log stream now.
+// mayServe says whether this node may serve a log stream now. A standby that granted this node its epoch is here at once, before the other answers to the fence: it is
+// kept waiting for a moment, because its ack is what the epoch begins with, and a refusal costs another round.
 func (g *group) mayServe(p replicate.Purpose) error {
-	if p == replicate.Follow && wal.Epoch(g.serving.Load()) != g.fence.Epoch() || g.fence.Epoch() == 0 {
+	if p == replicate.Follow && g.runner.Role() == failover.RoleCandidate && g.holder() == g.o.Name {
+		g.serving.await(g.fence.Epoch(), servingWait)
+	}
+	if p == replicate.Follow && g.serving.epoch() != g.fence.Epoch() || g.fence.Epoch() == 0 {
 		return fmt.Errorf("node %s is not active: epoch %d is held by %q", g.o.Name, g.fence.Epoch(), g.holder())
 	}
 	return nil
+}
+
+// servingWait is how long a standby waits for a candidate to begin its epoch. Its own patience is longer.
+const servingWait = 250 * time.Millisecond
+
+// serving is the epoch in which this node serves followers, 0 for none.
+type serving struct {
+	now atomic.Uint64
+	mu  struct {
+		sync.Mutex
+		changed chan struct{} // closed and forgotten when now changes; made by await
+	}
+}
+
+func (s *serving) epoch() wal.Epoch { return wal.Epoch(s.now.Load()) }
+
+func (s *serving) set(e wal.Epoch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Store(uint64(e))
+	if s.mu.changed != nil {
+		close(s.mu.changed)
+		s.mu.changed = nil
+	}
+}
+
+// await waits until the epoch is e or changes otherwise, for at most limit.
+func (s *serving) await(e wal.Epoch, limit time.Duration) {
+	s.mu.Lock()
+	if s.epoch() == e {
+		s.mu.Unlock()
+		return
+	}
+	if s.mu.changed == nil {
+		s.mu.changed = make(chan struct{})
+	}
+	changed := s.mu.changed
+	s.mu.Unlock()
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-changed:
+	case <-late.C:
+	}
 }
 
 // setVoter persists whether this node's log counts (R11). Becoming a voter settles a doubt about a damaged tail.
@@ -135,7 +185,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 		}
 	}
 	g.lease.begin(start.Epoch, start.Sync)
-	g.serving.Store(uint64(start.Epoch))
+	g.serving.set(start.Epoch)
 	g.voter.agent.Kick()
 	g.sender.SetSync(start.Sync)
 	go g.askEpochs(ctx, askTimeout) // those who granted the epoch may follow now
@@ -160,7 +210,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 
 // stopWriter ends the log writer, if there is one.
 func (g *group) stopWriter() error {
-	g.serving.Store(0)
+	g.serving.set(0)
 	g.commit.stop()
 	g.phases.forget()
 	g.writer.Lock()

@@ -57,6 +57,7 @@ type group struct {
 	exposure  exposure
 	proof     proof
 	drills    drills
+	handover  handover
 
 	maintenance maintenance
 	consented   atomic.Bool // max_loss consented to the promotion under way
@@ -66,7 +67,7 @@ type group struct {
 	repair      *repairer // while the group is opened
 	scrub       *scrubber
 
-	serving atomic.Uint64 // epoch in which this node serves followers, 0 = none
+	serving serving
 	open    atomic.Bool   // clients may write
 	opened  atomic.Uint64 // epoch in which open was set last
 	left    atomic.Uint64 // epoch in which this node was open, until its clients were sent to the next active; 0 = none
@@ -112,7 +113,7 @@ func (g *group) holder() string { return g.fence.Holder() }
 func (g *group) committedMoved() {
 	g.phases.committed(g.commit.lsn())
 	g.applier.kick()
-	if g.serving.Load() != 0 {
+	if g.serving.epoch() != 0 {
 		g.sender.CommittedChanged()
 	}
 	if w := g.seq.writer.Load(); w != nil {

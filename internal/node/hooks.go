@@ -87,15 +87,26 @@ func (g *group) hooks(ctx context.Context) error {
 
 // promoteNow promotes this node unless the operator's pre_promote says no. Nothing was changed by then.
 func (g *group) promoteNow(ctx context.Context, opts failover.PromoteOptions, progress func(string)) (failover.Result, error) {
-	if h := g.o.hook("pre_promote", g.o.Hooks.PrePromote); h.Set() && !g.active() {
-		progress("hook pre_promote is asked")
-		in := hookInput{Epoch: g.fence.Epoch(), Holder: g.holder(), Reason: opts.Reason, MayLose: opts.AllowDataLoss, Position: fmt.Sprint(g.log.Durable())}
-		if err := g.runHook(ctx, h, in); err != nil {
-			if ctx.Err() != nil {
-				err = errors.Join(err, context.Cause(ctx))
-			}
-			return failover.Result{}, &admin.Error{Code: admin.CodeRefused, Message: fmt.Sprintf("the operator's hook does not allow this promotion: %v", err)}
-		}
+	if err := g.askPrePromote(ctx, opts, progress); err != nil {
+		return failover.Result{}, err
 	}
 	return g.runner.Promote(ctx, opts, progress)
+}
+
+// askPrePromote returns why the operator's pre_promote does not allow a promotion, nil if it does or there is none.
+func (g *group) askPrePromote(ctx context.Context, opts failover.PromoteOptions, progress func(string)) error {
+	h := g.o.hook("pre_promote", g.o.Hooks.PrePromote)
+	if !h.Set() || g.active() {
+		return nil
+	}
+	progress("hook pre_promote is asked")
+	in := hookInput{Epoch: g.fence.Epoch(), Holder: g.holder(), Reason: opts.Reason, MayLose: opts.AllowDataLoss, Position: fmt.Sprint(g.log.Durable())}
+	err := g.runHook(ctx, h, in)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, context.Cause(ctx))
+	}
+	if err != nil {
+		err = &admin.Error{Code: admin.CodeRefused, Message: fmt.Sprintf("the operator's hook does not allow this promotion: %v", err)}
+	}
+	return err
 }

@@ -183,7 +183,7 @@ func (h host) Drain(ctx context.Context, to string) (wal.Position, error) {
 			return end, nil
 		}
 		// The last of these conditions may come true without a commit: look again soon.
-		again := time.NewTimer(2 * time.Millisecond)
+		again := time.NewTimer(500 * time.Microsecond)
 		select {
 		case <-changed:
 		case <-again.C:
@@ -232,6 +232,7 @@ func (h host) Follow(holder string, epoch wal.Epoch) {
 		holder = h.otherHolder() // an attempt that changed nothing: go on as before
 	}
 	h.applier.hurry(false)
+	go h.prepareState()
 	h.seq.refuse(server.ReadOnly(epoch, holder))
 	h.follower.follow(holder)
 }

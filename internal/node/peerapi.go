@@ -19,6 +19,7 @@ func (g *group) peerHandler(forwarded http.Handler) http.Handler {
 	mux.HandleFunc("POST "+peerState, answerTo(g.exchange))
 	mux.HandleFunc("GET "+peerSurvey, answerTo(func(context.Context, struct{}) (failover.Answer, error) { return g.answer(), nil }))
 	mux.HandleFunc("POST "+peerFence, answerTo(g.grant))
+	mux.HandleFunc("POST "+peerPrepare, answerTo(g.prepareTakeOver))
 	mux.HandleFunc("POST "+peerTakeOver, answerTo(g.takeOver))
 	mux.HandleFunc("GET "+peerStatus, answerTo(func(context.Context, struct{}) (admin.NodeStatus, error) { return g.nodeStatus(), nil }))
 	mux.HandleFunc("POST "+peerRoster, answerTo(g.roster.answer))
@@ -56,7 +57,11 @@ func answerTo[In, Out any](do func(context.Context, In) (Out, error)) http.Handl
 
 func fail(w http.ResponseWriter, status int, err error) {
 	e := peerError{Code: admin.CodeFailed, Message: err.Error()}
-	if errors.Is(err, failover.ErrRefused) {
+	var coded *admin.Error
+	switch {
+	case errors.As(err, &coded):
+		e.Code = coded.Code
+	case errors.Is(err, failover.ErrRefused):
 		e.Code = admin.CodeRefused
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -98,15 +103,6 @@ func (g *group) grant(ctx context.Context, r fenceRequest) (failover.Answer, err
 	}
 	g.logger.Info("epoch granted", "epoch", r.Epoch, "candidate", r.Candidate)
 	return g.answer(), nil
-}
-
-// takeOver is the active asking this node to promote itself (switchover).
-func (g *group) takeOver(ctx context.Context, r takeOverRequest) (takeOverAnswer, error) {
-	if at := g.log.Durable(); at != r.Position {
-		return takeOverAnswer{}, fmt.Errorf("log ends at %s, not at %s", at, r.Position)
-	}
-	res, err := g.promoteNow(ctx, failover.PromoteOptions{Reason: r.Reason}, func(text string) { g.logger.Info("promotion", "progress", text) })
-	return takeOverAnswer{Epoch: res.Epoch}, err
 }
 
 // mark appends a digest mark on the active.

@@ -31,6 +31,7 @@ const (
 	peerState    = "/peer/v1/state"    // POST: exchange of epochs
 	peerSurvey   = "/peer/v1/survey"   // GET: failover.Answer
 	peerFence    = "/peer/v1/fence"    // POST: grant an epoch to a candidate, failover.Answer
+	peerPrepare  = "/peer/v1/prepare"  // POST: the active is about to hand over
 	peerTakeOver = "/peer/v1/takeover" // POST: the active hands over
 	peerStatus   = "/peer/v1/status"   // GET: admin.NodeStatus
 	peerDigest   = "/peer/v1/digest"   // POST: admin.NodeDigest of a mark

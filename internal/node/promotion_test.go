@@ -197,8 +197,8 @@ func TestStartOfAnOldEpoch(t *testing.T) {
 		if err := begin(t.Context()); !errors.Is(err, failover.ErrFenced) {
 			t.Fatalf("start of epoch 5 under a promise to obey 6: %v", err)
 		}
-		if g.commit.lsn() != 0 || g.fence.Voter() || g.serving.Load() != 0 {
-			t.Fatalf("committed %d, voter %t, serving epoch %d", g.commit.lsn(), g.fence.Voter(), g.serving.Load())
+		if g.commit.lsn() != 0 || g.fence.Voter() || g.serving.epoch() != 0 {
+			t.Fatalf("committed %d, voter %t, serving epoch %d", g.commit.lsn(), g.fence.Voter(), g.serving.epoch())
 		}
 	})
 	t.Run("while its first record waits for acks", func(t *testing.T) {
@@ -217,8 +217,8 @@ func TestStartOfAnOldEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.acked("c", replicate.Ack{Durable: 1, Sync: 1, Counts: true})
-		if g.commit.lsn() != 0 || g.serving.Load() != 0 {
-			t.Fatalf("an ack after the promise committed up to %d; serving epoch %d", g.commit.lsn(), g.serving.Load())
+		if g.commit.lsn() != 0 || g.serving.epoch() != 0 {
+			t.Fatalf("an ack after the promise committed up to %d; serving epoch %d", g.commit.lsn(), g.serving.epoch())
 		}
 		cancel()
 		if err := soon(t, started, "the end of the start"); err == nil {

@@ -36,7 +36,7 @@ func (g *group) nodeStatus() admin.NodeStatus {
 	if saved, err := wal.ListDiverged(g.o.FS, g.path("diverged")); err == nil {
 		s.Diverged = len(saved)
 	}
-	if g.serving.Load() != 0 {
+	if g.serving.epoch() != 0 {
 		s.Standbys = g.standbyRows(s)
 	} else {
 		g.followStatus(&s)

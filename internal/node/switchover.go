@@ -11,7 +11,7 @@ import (
 	"repld/wal"
 )
 
-// switchover hands the group over to another node with this node's help: new writes wait, what is in flight is committed and reaches the target, the target
+// switchover hands the group over to another node with this node's help: the target prepares, then new writes wait, what is in flight is committed and reaches the target, the target
 // promotes itself, and the waiting writes are told where the active is now. If the target fails in between, this node goes on as the active.
 func (g *group) switchover(ctx context.Context, to, reason string, emit func(admin.Event)) (admin.PromoteResult, error) {
 	say := func(format string, args ...any) {
@@ -28,6 +28,9 @@ func (g *group) switchover(ctx context.Context, to, reason string, emit func(adm
 	r.Plan = false
 	if r.Already {
 		return r, nil
+	}
+	if err := g.prepareOther(ctx, r.Node); err != nil {
+		return r, err
 	}
 	say("writes pause; %s catches up and takes over", r.Node)
 	epoch, err := g.runner.Switchover(ctx, r.Node, func(line string) { say("%s", line) })
