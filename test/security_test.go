@@ -22,7 +22,7 @@ import (
 // A node as a real process, with everything that is secret planted: what it writes is nobody else's to read, its sockets have the modes that they should, and no
 // log, journal or answer holds a secret, whatever clients with wrong and right passwords do.
 func TestNothingLeaks(t *testing.T) {
-	const password, wrong = "planted-password-7f3a", "planted-guess-91cc"
+	const password, wrong, users = "planted-password-7f3a", "planted-guess-91cc", "planted-user-55d0"
 	dir, err := os.MkdirTemp("", "repldsec")
 	if err != nil {
 		t.Fatal(err)
@@ -39,16 +39,16 @@ func TestNothingLeaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets := []string{password, wrong, strings.Split(string(key), "\n")[1]}
+	secrets := []string{password, wrong, users, strings.Split(string(key), "\n")[1]}
 	text := fmt.Sprintf(`cluster: test
 node: a
 data: data
-client: {socket: run/client.sock, tcp: %q, password_file: password, tls_cert: tls/a.crt, tls_key: tls/a.key}
+client: {socket: run/client.sock, tcp: %q, password_file: password, acl_file: users.acl, tls_cert: tls/a.crt, tls_key: tls/a.key}
 admin: {socket: run/admin.sock}
 log: {level: debug}
 hooks: {on_role_change: [/bin/cat]}
 `, addr)
-	for name, content := range map[string]string{"a.yml": text, "password": password + "\n"} {
+	for name, content := range map[string]string{"a.yml": text, "password": password + "\n", "users.acl": "user reader on >" + users + " ~* +@read +@connection\n"} {
 		if err := os.WriteFile(in(name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -104,6 +104,14 @@ hooks: {on_role_change: [/bin/cat]}
 		t.Errorf("a client stops the node: %v", err)
 	}
 	_ = nobody.Close()
+	reader := redis.NewClient(&redis.Options{Network: "unix", Addr: in("run/client.sock"), Username: "reader", Password: users, MaxRetries: -1})
+	if v, err := reader.Get(ctx, "k").Result(); err != nil || v != "v" {
+		t.Errorf("a user who may read reads %q, %v", v, err)
+	}
+	if err := reader.Set(ctx, "k", "w", 0).Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+		t.Errorf("a user who may only read writes: %v", err)
+	}
+	_ = reader.Close()
 	a := admin.NewClient(in("run/admin.sock"))
 	if _, err := a.Promote(ctx, admin.PromoteRequest{Reason: "drill"}, nil); err != nil {
 		t.Error(err)

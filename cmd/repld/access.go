@@ -11,6 +11,7 @@ import (
 	"repld/internal/admin"
 	"repld/internal/certs"
 	"repld/internal/config"
+	"repld/internal/server"
 )
 
 // allowed resolves the names of users and groups.
@@ -54,6 +55,18 @@ func (d *daemon) restrict(l net.Listener, socket, text string, users, groups []s
 		d.logger.Warn("connection refused", "socket", socket, "who", who.String())
 		d.node.Refused(socket+" socket", who)
 	}), nil
+}
+
+// accessList reads the ACL file, nil if there is none.
+func accessList(c *config.Config) (*server.ACL, error) {
+	if c.Client.ACLFile == "" {
+		return nil, nil
+	}
+	a, err := server.ParseACL(string(c.Client.ACL))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Client.ACLFile, err)
+	}
+	return a, nil
 }
 
 // secureClients puts TLS on the listener for clients over TCP, if it is configured.

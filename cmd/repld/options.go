@@ -23,7 +23,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Mode: node.Mode(c.Mode), ApplyDelay: c.ApplyDelay, StandbyReads: c.Client.StandbyReads,
 		Sync: node.SyncOptions{K: c.Sync.K, Members: c.Sync.Members, Policy: node.SyncPolicy(c.Sync.Policy), ShrinkAfter: c.Sync.ShrinkAfter},
 
-		Client:       clientOptions(c),
+		Client:       clientOptions(c), // its ACL is read below
 		Hooks:        node.HookOptions{OnRoleChange: c.Hooks.OnRoleChange, OnAlarm: c.Hooks.OnAlarm, PrePromote: c.Hooks.PrePromote, Timeout: c.Hooks.Timeout},
 		Reach:        c.Reach(),
 		Forward:      c.Client.Forward == "on",
@@ -44,6 +44,11 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Logger:      logger,
 	}
 	failoverOptions(c, &o)
+	acl, err := accessList(c)
+	if err != nil {
+		return o, err
+	}
+	o.Client.ACL = acl
 	for _, p := range c.Others() {
 		o.Peers = append(o.Peers, node.Peer{Name: p.Name, Addr: p.Addr, Client: p.Client, Heartbeat: p.Heartbeat, Witness: p.Role == config.RoleWitness})
 	}
@@ -59,7 +64,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		}
 		o.TLS = id
 	}
-	err := tokenStore(c, &o, logger)
+	err = tokenStore(c, &o, logger)
 	return o, err
 }
 
@@ -150,7 +155,7 @@ func (d *daemon) clientListeners() ([]clientListener, error) {
 	if l, err = d.restrict(l, "client", "-NOPERM this user may not connect to this socket\r\n", c.Client.Users, c.Client.Groups); err != nil {
 		return nil, err
 	}
-	// The permissions of the socket file are its access control, as long as no password is set.
+	// The permissions of the socket file are its access control, as long as no password is set; users of the ACL file may log in there, and give rights away by it.
 	out := []clientListener{{Listener: l, auth: c.Client.Password != ""}}
 	if c.Client.TCP == "" {
 		return out, nil
@@ -162,7 +167,7 @@ func (d *daemon) clientListeners() ([]clientListener, error) {
 	if t, err = secureClients(c, t, d.logger); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return append(out, clientListener{Listener: t, auth: c.Client.Password != ""}), nil
+	return append(out, clientListener{Listener: t, auth: c.Client.Password != "" || c.Client.ACLFile != ""}), nil
 }
 
 type clientListener struct {

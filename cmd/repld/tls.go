@@ -22,6 +22,9 @@ func identity(c *config.Config, logger *slog.Logger) (*certs.Identity, error) {
 
 // checkFiles says what is wrong with the files that the settings name: check-config looks at them, as a start would.
 func checkFiles(c *config.Config) (warning string, err error) {
+	if _, err := accessList(c); err != nil {
+		return "", err
+	}
 	if !c.TLS.Set() {
 		return "", nil
 	}

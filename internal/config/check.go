@@ -19,6 +19,7 @@ const (
 	defaultListen   = "127.0.0.1:7600"
 	maxSocketPath   = 107 // sun_path of Linux without the final zero
 	maxPasswordFile = 4 << 10
+	maxACLFile      = 1 << 20
 	minBulk         = Size(1 << 10)
 	maxBulk         = Size(512 << 20)
 )
@@ -278,8 +279,15 @@ func (c *Config) checkClient(p *problems) {
 		}
 		c.Client.Password = Secret(password)
 	}
-	if c.Client.TCP != "" && c.Client.PasswordFile == "" && !loopback(c.Client.TCP) {
-		c.wrong(p, "client.tcp", "%s can be reached from other hosts: set client.password_file, or listen on 127.0.0.1", c.Client.TCP)
+	if c.Client.ACLFile != "" {
+		text, err := readSecret(c.Client.ACLFile, maxACLFile)
+		if err != nil {
+			c.wrong(p, "client.acl_file", "%v", err)
+		}
+		c.Client.ACL = Secret(text)
+	}
+	if c.Client.TCP != "" && c.Client.PasswordFile == "" && c.Client.ACLFile == "" && !loopback(c.Client.TCP) {
+		c.wrong(p, "client.tcp", "%s can be reached from other hosts: set client.password_file or client.acl_file, or listen on 127.0.0.1", c.Client.TCP)
 	}
 }
 
@@ -323,6 +331,19 @@ func loopback(addr string) bool {
 
 // readPassword reads the one line of a file that only its owner may read.
 func readPassword(path string) (string, error) {
+	text, err := readSecret(path, maxPasswordFile)
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimRight(text, "\r\n")
+	if password == "" || strings.ContainsAny(password, "\r\n\x00") {
+		return "", fmt.Errorf("%s has to hold one line with a password", path)
+	}
+	return password, nil
+}
+
+// readSecret reads a file that only its owner may read, of at most limit bytes.
+func readSecret(path string, limit int64) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
@@ -335,13 +356,12 @@ func readPassword(path string) (string, error) {
 	if info.Mode().Type() != 0 || info.Mode().Perm()&^fs.FileMode(0o600) != 0 {
 		return "", fmt.Errorf("%s has to be a file with mode 0600, found %v", path, info.Mode())
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxPasswordFile+1))
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return "", fmt.Errorf("cannot be read: %w", err)
 	}
-	password := strings.TrimRight(string(text), "\r\n")
-	if password == "" || len(text) > maxPasswordFile || strings.ContainsAny(password, "\r\n\x00") {
-		return "", fmt.Errorf("%s has to hold one line with a password", path)
+	if int64(len(text)) > limit {
+		return "", fmt.Errorf("%s has more than %d bytes", path, limit)
 	}
-	return password, nil
+	return string(text), nil
 }

@@ -90,7 +90,7 @@ func (c *Config) checkRole(p *problems) {
 	if c.Token.Store == StoreFile {
 		c.wrong(p, "role", "a witness votes on a token of store raft, or on who is alive for one of store etcd; with store file it has nothing to do")
 	}
-	for _, key := range []string{"client.socket", "client.tcp", "client.password_file", "apply_delay"} {
+	for _, key := range []string{"client.socket", "client.tcp", "client.password_file", "client.acl_file", "apply_delay"} {
 		if c.sources[key].kind != "default" {
 			c.wrong(p, key, "has no effect on a witness, which serves no clients and holds no data")
 		}

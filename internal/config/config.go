@@ -149,6 +149,7 @@ type Client struct {
 	TLSCA        string        `key:"tls_ca" kind:"path" doc:"authority of the certificates that clients over TCP have to show (default: they show none)"`
 	Insecure     bool          `key:"insecure" default:"false" doc:"consent to clients over TCP in plain text; has to be written out when other hosts can connect"`
 	PasswordFile string        `key:"password_file" kind:"path" doc:"file with the password that clients must send, mode 0600"`
+	ACLFile      string        `key:"acl_file" kind:"path" doc:"file with named users and what each may do, in the words of Redis' ACL files, mode 0600 (default: there is only the user default)"`
 	Users        []string      `key:"users" doc:"users, by name or id, whose processes may connect to the socket (default: all whom its permissions let in)"`
 	Groups       []string      `key:"groups" doc:"groups, by name or id, whose processes may connect to the socket by their primary group"`
 	Shutdown     bool          `key:"allow_shutdown" default:"false" doc:"let clients stop the node with SHUTDOWN"`
@@ -161,8 +162,9 @@ type Client struct {
 	ForwardWait  time.Duration `key:"forward_wait" default:"10s" doc:"how long a forwarded command waits for an active"`
 	StandbyReads bool          `key:"standby_reads" default:"false" doc:"answer reads while this node is a standby (they may be stale)"`
 
-	// Password is the content of PasswordFile without the line end.
+	// Password is the content of PasswordFile without the line end, ACL that of ACLFile.
 	Password Secret `key:"-"`
+	ACL      Secret `key:"-"`
 }
 
 // Sentinel is the Sentinel API, by which Redis clients find the active.

@@ -173,6 +173,33 @@ func TestPasswordFile(t *testing.T) {
 	}
 }
 
+// A file with users is as secret as one with a password, and lets other hosts in as well.
+func TestACLFile(t *testing.T) {
+	dir := t.TempDir()
+	load := func() (*config.Config, error) {
+		return config.Load(config.LoadOptions{File: write(t, "cluster: x\nnode: a\ndata: /d\nclient: {tcp: \"0.0.0.0:6379\", insecure: true, acl_file: "+dir+"/u}")})
+	}
+	if _, err := load(); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Fatalf("missing file: %v", err)
+	}
+	if err := os.WriteFile(dir+"/u", []byte("user a on >secret +@all\n"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := load(); err == nil || !strings.Contains(err.Error(), "0600") {
+		t.Fatalf("readable by others: %v", err)
+	}
+	if err := os.Chmod(dir+"/u", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load()
+	if err != nil || c.Client.ACL != "user a on >secret +@all\n" {
+		t.Fatalf("%v", err)
+	}
+	if text, _ := c.Print(); strings.Contains(string(text), "secret") || c.Redacted().Client.ACL == c.Client.ACL {
+		t.Fatal("passwords are shown")
+	}
+}
+
 func TestUnreadableFile(t *testing.T) {
 	if _, err := config.Load(config.LoadOptions{File: t.TempDir() + "/none.yml"}); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("error %v", err)

@@ -17,6 +17,9 @@ func (c *Config) Redacted() *Config {
 	if out.Client.Password != "" {
 		out.Client.Password = "(hidden)"
 	}
+	if out.Client.ACL != "" {
+		out.Client.ACL = "(hidden)"
+	}
 	if out.Sentinel.Password != "" {
 		out.Sentinel.Password = "(hidden)"
 	}

@@ -149,6 +149,7 @@ func cmdClientList(c *call) error {
 type killFilter struct {
 	id          int64
 	addr, laddr *string
+	user        *string
 	normal      bool
 	typed       bool
 	keepMe      bool
@@ -156,7 +157,7 @@ type killFilter struct {
 
 func (f *killFilter) match(s *Session, me *Session) bool {
 	return !(f.keepMe && s == me) && (f.id == 0 || f.id == s.info.id) && (f.addr == nil || *f.addr == s.info.addr) &&
-		(f.laddr == nil || *f.laddr == s.info.laddr) && (!f.typed || f.normal)
+		(f.laddr == nil || *f.laddr == s.info.laddr) && (f.user == nil || *f.user == s.info.user()) && (!f.typed || f.normal)
 }
 
 func (c *call) parseKill() (killFilter, error) {
@@ -184,10 +185,10 @@ func (c *call) parseKill() (killFilter, error) {
 		case "laddr":
 			f.laddr = &value
 		case "user":
-			if value != "default" {
+			if a := c.s.srv.opts.ACL; value != "default" && (a == nil || a.users[value] == nil) {
 				return f, c.fail("ERR No such user '" + cString(c.args[i+1]) + "'")
 			}
-			// the only user: nothing to filter
+			f.user = &value
 		case "skipme":
 			switch strings.ToLower(value) {
 			case "yes":

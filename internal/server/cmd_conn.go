@@ -1,10 +1,5 @@
 package server
 
-import (
-	"crypto/sha256"
-	"crypto/subtle"
-)
-
 func cmdPing(c *call) error {
 	switch len(c.args) {
 	case 1:
@@ -46,6 +41,7 @@ func cmdReset(c *call) error {
 	s.replyOff, s.skipOne = false, false
 	s.info.setName("")
 	s.setProto(2)
+	s.setUser(nil)
 	s.setAuthed(!s.needAuth)
 	c.w.Simple("RESET")
 	return nil
@@ -58,15 +54,6 @@ func (s *Session) setProto(v int) {
 
 const errWrongPass = "WRONGPASS invalid username-password pair or user is disabled."
 
-// passwordOK compares in constant time, of hashes so that the length is not told either. The only user is "default";
-// without a password any is right for it, as in Redis.
-func (s *Session) passwordOK(user, password []byte) bool {
-	want := sha256.Sum256([]byte(s.srv.opts.Password))
-	got := sha256.Sum256(password)
-	ok := subtle.ConstantTimeCompare(want[:], got[:]) == 1
-	return string(user) == "default" && (ok || s.srv.opts.Password == "")
-}
-
 func cmdAuth(c *call) error {
 	user, password := []byte("default"), c.args[1]
 	switch {
@@ -74,12 +61,14 @@ func cmdAuth(c *call) error {
 		return c.fail(errSyntax)
 	case len(c.args) == 3:
 		user, password = c.args[1], c.args[2]
-	case c.s.srv.opts.Password == "":
+	case c.s.srv.opts.Password == "" && c.s.srv.opts.ACL == nil:
 		return c.fail("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
 	}
-	if !c.s.passwordOK(user, password) {
+	u, ok := c.s.authenticate(user, password)
+	if !ok {
 		return c.fail(errWrongPass)
 	}
+	c.s.setUser(u)
 	c.s.setAuthed(true)
 	c.w.OK()
 	return nil
@@ -113,9 +102,11 @@ func cmdHello(c *call) error {
 	}
 	s := c.s
 	if user != nil {
-		if !s.passwordOK(user, password) {
+		u, ok := s.authenticate(user, password)
+		if !ok {
 			return c.fail(errWrongPass)
 		}
+		s.setUser(u)
 		s.setAuthed(true)
 	}
 	if !s.authed {

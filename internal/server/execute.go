@@ -98,6 +98,8 @@ func (s *Session) reject(e *entry) string {
 		return "NOAUTH Authentication required."
 	case s.tx.open && e.cmd.has(fNoMulti):
 		return "ERR Command not allowed inside a transaction"
+	case s.user != nil:
+		return s.user.refuses(s.srv.table, e.cmd, e.args)
 	}
 	return ""
 }

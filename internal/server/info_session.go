@@ -24,7 +24,7 @@ type sessionInfo struct {
 	proto      atomic.Int64
 	names      struct {
 		sync.Mutex
-		name, libName, libVer string
+		name, libName, libVer, user string
 	}
 
 	// Set by others.
@@ -39,6 +39,7 @@ func (i *sessionInfo) init(id int64, addr, laddr string) {
 	i.lastActive.Store(i.created.UnixNano())
 	i.multi.Store(-1)
 	i.proto.Store(2)
+	i.names.user = "default"
 	i.wake, i.kicked = func() {}, context.Background()
 }
 
@@ -68,6 +69,18 @@ func (i *sessionInfo) setName(name string) {
 	i.names.name = name
 }
 
+func (i *sessionInfo) setUser(name string) {
+	i.names.Lock()
+	defer i.names.Unlock()
+	i.names.user = name
+}
+
+func (i *sessionInfo) user() string {
+	i.names.Lock()
+	defer i.names.Unlock()
+	return i.names.user
+}
+
 func (i *sessionInfo) name() string {
 	i.names.Lock()
 	defer i.names.Unlock()
@@ -77,7 +90,7 @@ func (i *sessionInfo) name() string {
 // line describes the session as CLIENT LIST does.
 func (i *sessionInfo) line(now time.Time) string {
 	i.names.Lock()
-	name, libName, libVer := i.names.name, i.names.libName, i.names.libVer
+	name, libName, libVer, user := i.names.name, i.names.libName, i.names.libVer, i.names.user
 	i.names.Unlock()
 	cmd, flags := "NULL", "N"
 	if c := i.lastCmd.Load(); c != nil {
@@ -95,7 +108,7 @@ func (i *sessionInfo) line(now time.Time) string {
 	}
 	idle := now.Sub(time.Unix(0, i.lastActive.Load()))
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d qbuf=%d qbuf-free=0"+
-		" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+		" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
 		i.id, i.addr, i.laddr, -1, name, int64(now.Sub(i.created)/time.Second), int64(max(idle, 0)/time.Second), flags, multi,
-		i.input.Load(), cmd, i.proto.Load(), libName, libVer)
+		i.input.Load(), cmd, user, i.proto.Load(), libName, libVer)
 }

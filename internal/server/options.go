@@ -30,6 +30,8 @@ type Options struct {
 	Backend Backend
 	// Password must be given by AUTH or HELLO before anything else on listeners that ask for it; "" asks nobody.
 	Password Secret
+	// ACL are further users, each with what it may do. On listeners that ask for a password, one of them, or "default" with Password, has to be given. nil: there are none.
+	ACL *ACL
 	// SocketMode is the mode of unix sockets. Default 0660.
 	SocketMode fs.FileMode
 	// MaxClients is how many connections there may be at once. Default 10000.

@@ -57,9 +57,10 @@ type Session struct {
 
 	// Connection state.
 	needAuth, authed  bool
-	replyOff, skipOne bool // CLIENT REPLY
-	muted             bool // the command in progress answers nothing
-	receipts          bool // writes are answered with a receipt
+	user              *aclUser // nil: default, who may do everything
+	replyOff, skipOne bool     // CLIENT REPLY
+	muted             bool     // the command in progress answers nothing
+	receipts          bool     // writes are answered with a receipt
 	closing           bool
 	tx                transaction
 	fwd               forwarding
@@ -123,7 +124,7 @@ func newSession(srv *Server, id int64, addr, laddr string, auth bool) *Session {
 		srv:      srv,
 		in:       resp.NewReader(srv.opts.Limits),
 		out:      resp.NewWriter(srv.opts.MaxOutputBytes),
-		needAuth: auth && srv.opts.Password != "",
+		needAuth: auth && (srv.opts.Password != "" || srv.opts.ACL != nil),
 		doneCh:   make(chan struct{}, 1),
 	}
 	s.info.init(id, addr, laddr)
@@ -131,6 +132,11 @@ func newSession(srv *Server, id int64, addr, laddr string, auth bool) *Session {
 	s.evaluateFn, s.doneFn, s.recordFn = s.evaluate, s.done, s.record
 	s.setAuthed(!s.needAuth)
 	return s
+}
+
+func (s *Session) setUser(u *aclUser) {
+	s.user = u
+	s.info.setUser(s.userName())
 }
 
 func (s *Session) setAuthed(ok bool) {

@@ -99,7 +99,7 @@ func newTable() *table {
 	t := &table{byName: make(map[string]*command)}
 	for _, group := range [][]*command{
 		connectionCommands(), clientCommands(), transactionCommands(), stringCommands(), keyCommands(), expiryCommands(),
-		serverCommands(), clusterCommands(), diagnosticCommands(), repldCommands(),
+		serverCommands(), clusterCommands(), diagnosticCommands(), aclCommands(), repldCommands(),
 	} {
 		for _, c := range group {
 			c.full = c.name
