@@ -77,7 +77,7 @@ The socket is found by --socket, else REPLD_ADMIN_SOCKET, else in the node's con
 	root.AddCommand(a.certsCmd(), a.tortureCmd())
 	root.AddCommand(a.eventsCmd(), a.historyCmd())
 	root.AddCommand(a.pauseCmd(), a.resumeCmd())
-	root.AddCommand(a.backupCmd(), a.restoreCmd(), a.checkpointsCmd())
+	root.AddCommand(a.backupCmd(), a.restoreCmd(), a.checkpointsCmd(), a.reseedCmd())
 	root.AddCommand(a.receiptCmd(), a.drillCmd())
 	return root
 }

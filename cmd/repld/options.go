@@ -38,7 +38,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Drill:    node.DrillOptions{Every: c.Drill.Every, Command: c.Drill.Command, Timeout: c.Drill.Timeout, RTO: c.Objectives.RTO, RPO: c.Objectives.RPO},
 		BulkRate: int64(c.Limits.BulkRate), DigestRate: int64(c.Limits.DigestRate),
 		Heartbeat: c.Heartbeat.Interval, Gossip: c.Heartbeat.Epochs, PauseLimit: c.Heartbeat.Pause,
-		Archive:     node.ArchiveOptions{URL: c.Archive.URL, KeyFile: c.Archive.KeyFile, Interval: c.Archive.Interval, Role: c.Archive.Role, Rate: int64(c.Archive.Rate)},
+		Archive:     node.ArchiveOptions{URL: c.Archive.URL, KeyFile: c.Archive.KeyFile, Interval: c.Archive.Interval, Role: c.Archive.Role, Rate: int64(c.Archive.Rate), Seed: c.Archive.Seed},
 		Checkpoints: node.CheckpointOptions{Every: c.Checkpoints.Every, Count: c.Checkpoints.Count, Age: c.Checkpoints.Age, Bytes: int64(c.Checkpoints.Bytes)},
 		Ship:        node.ShipOptions{URL: c.Ship.URL, KeyFile: c.Ship.KeyFile, Of: c.Ship.Of, Every: c.Ship.Every, Rate: int64(c.Ship.Rate)},
 		Logger:      logger,

@@ -15,6 +15,8 @@ type Copies interface {
 	Backup(ctx context.Context, req BackupRequest, emit func(Event)) (BackupResult, error)
 	// Checkpoints lists the checkpoints that a node keeps.
 	Checkpoints(ctx context.Context, req CheckpointsRequest, emit func(Event)) (CheckpointsResult, error)
+	// Reseed gives a standby another state, from the active or from the archive.
+	Reseed(ctx context.Context, req ReseedRequest, emit func(Event)) (ReseedResult, error)
 }
 
 func serveCopies(mux *http.ServeMux, s *service, handler Handler) {
@@ -37,5 +39,9 @@ func serveCopies(mux *http.ServeMux, s *service, handler Handler) {
 	mux.HandleFunc(PathCheckpoints, work(s, false, func(ctx context.Context, r CheckpointsRequest, emit func(Event)) (Event, error) {
 		out, err := h.Checkpoints(ctx, r, emit)
 		return Event{Checkpoints: &out}, err
+	}))
+	mux.HandleFunc(PathReseed, work(s, true, func(ctx context.Context, r ReseedRequest, emit func(Event)) (Event, error) {
+		out, err := h.Reseed(ctx, r, emit)
+		return Event{Reseed: &out}, err
 	}))
 }

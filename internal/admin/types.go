@@ -97,6 +97,8 @@ type NodeStatus struct {
 	Verified    *Verification     `json:"verified,omitempty"`
 	Archive     *ArchiveStatus    `json:"archive,omitempty"`
 	Checkpoints *CheckpointStatus `json:"checkpoints,omitempty"`
+	// Seed is where its state came from; nil: it has the one that it started with.
+	Seed *SeedStatus `json:"seed,omitempty"`
 	// Drill is how its last drill came out; nil: none since it started.
 	Drill *DrillResult `json:"drill,omitempty"`
 }
@@ -250,6 +252,7 @@ type Event struct {
 
 	Checkpoints *CheckpointsResult `json:"checkpoints,omitempty"`
 	Drill       *DrillResult       `json:"drill,omitempty"`
+	Reseed      *ReseedResult      `json:"reseed,omitempty"`
 }
 
 // Failure codes of the admin API; replctl turns them into exit codes.

@@ -290,7 +290,7 @@ func (a *Archive) checkObject(ctx context.Context, f File, w io.Writer) error {
 	}
 	defer r.Close()
 	h := a.hasher()
-	n, err := io.Copy(io.MultiWriter(w, h), r)
+	n, err := io.Copy(io.MultiWriter(h, w), r) // w may be a vfs.File, which may change what it is given
 	if err != nil {
 		return damaged(f.Object, err)
 	}

@@ -320,6 +320,7 @@ type Archive struct {
 	Interval time.Duration `key:"interval" default:"10s" doc:"how old a committed write may get before it is archived"`
 	Role     string        `key:"role" default:"active" oneof:"active standby any" doc:"which nodes archive the log"`
 	Rate     Size          `key:"rate" default:"0" zero:"ok" doc:"bytes a second of backups and of the archived log; 0: unlimited"`
+	Seed     string        `key:"seed" default:"active" oneof:"active archive" doc:"where a standby with an empty data directory takes its first state from"`
 }
 
 // Others returns the peers without this node.

@@ -26,6 +26,7 @@ type applier struct {
 	step   sync.Mutex    // held from the look at limit to the end of the step
 	rush   atomic.Bool   // ignore the delay
 	held   atomic.Bool   // apply nothing, unless in a rush
+	moved  atomic.Bool   // the state was put back: the reader stands elsewhere
 	kicked chan struct{} // capacity 1: limit or rush changed, or frames came
 
 	reader *wal.Reader
@@ -152,7 +153,7 @@ func (a *applier) once(frames []*wal.Frame) (n int, wait time.Duration, err erro
 func (a *applier) due(frames []*wal.Frame) ([]*wal.Frame, time.Duration, error) {
 	// The limit first, then the reader: if the tail was not cut since next was read, then next is of the history that limit speaks of.
 	limit, bytes := a.limit(), 0
-	if a.next != nil && a.reader.Err() != nil {
+	if a.moved.Swap(false) || a.next != nil && a.reader.Err() != nil {
 		a.drop()
 	}
 	if a.held.Load() && !a.rush.Load() {

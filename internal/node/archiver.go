@@ -19,6 +19,7 @@ type ArchiveOptions struct {
 	Interval time.Duration // how old the newest record may get before it is archived. Default 10 s
 	Role     string        // which nodes archive the log: active (default), standby, any
 	Rate     int64         // bytes/s of backups and archiving, 0 = unlimited
+	Seed     string        // where a blank node takes its first state from: active (default), archive
 	Store    archive.Store // instead of URL, for tests
 }
 
@@ -28,6 +29,7 @@ func (o ArchiveOptions) on() bool { return o.URL != "" || o.Store != nil }
 func (o *ArchiveOptions) EnsureDefaults() {
 	def(&o.Interval, 10*time.Second)
 	def(&o.Role, "active")
+	def(&o.Seed, "active")
 }
 
 // alarmArchive is raised while the archive cannot be written, or misses records.

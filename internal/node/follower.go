@@ -18,7 +18,8 @@ type follower struct {
 	group    string
 	mesh     *replicate.Mesh
 	receiver *replicate.Receiver
-	heard    func(error) // each end of a stream
+	heard    func(error)                                    // each end of a stream
+	before   func(ctx context.Context, target string) error // what goes before a stream, in its place (see seeder); nil: nothing
 	logger   *slog.Logger
 
 	wake chan struct{} // capacity 1: the target changed, or its session came up
@@ -175,6 +176,11 @@ func (f *follower) once(ctx context.Context) (target string, err error) {
 		cancel()
 		close(idle)
 	}()
+	if f.before != nil {
+		if err := f.before(ctx, target); err != nil {
+			return target, err
+		}
+	}
 	stream, err := f.mesh.Open(ctx, target, streamLog, f.group)
 	if err != nil {
 		return target, err

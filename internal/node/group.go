@@ -48,7 +48,8 @@ type group struct {
 	retention *retention
 	archiver  *archiver
 	ring      *snapshot.Ring
-	ship      *shipper    // nil unless this node lives from an archive
+	ship      *shipper // nil unless this node lives from an archive
+	seeder    *seeder
 	tight     atomic.Bool // the disk is short: no checkpoints are made
 	runner    *failover.Runner
 	lease     *readLease

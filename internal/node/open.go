@@ -61,6 +61,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	if o.Ship.on() {
 		g.ship = &shipper{group: g, o: o.Ship}
 	}
+	g.seeder = &seeder{group: g}
 	if err := g.openRing(); err != nil {
 		return nil, err
 	}
@@ -134,6 +135,7 @@ func (g *group) tie(mesh *replicate.Mesh) (err error) {
 		return err
 	}
 	g.follower = newFollower(g.o.Name, g.o.Group, mesh, g.receiver, g.streamEnded, g.logger)
+	g.follower.before = g.seeder.before
 	g.fence.OnRise(g.epochRose)
 	g.runner, err = failover.NewRunner(failover.RunnerOptions{
 		Node: g.o.Name, Nodes: g.nodes(), Host: host{g}, Fence: g.fence, Store: g.token, Next: g.nextSync, Logger: g.logger,

@@ -130,7 +130,7 @@ func (g *group) rewindTo(held *snapshot.Held) error {
 	if err := held.Check(context.Background()); err != nil {
 		return err
 	}
-	fs, part, whole := g.o.FS, g.path(backName+".part"), g.path(backName)
+	fs, part := g.o.FS, g.path(backName+".part")
 	if err := fs.RemoveAll(part); err != nil {
 		return err
 	}
@@ -141,8 +141,24 @@ func (g *group) rewindTo(held *snapshot.Held) error {
 		return errors.Join(fmt.Errorf("checkpoint holds %s, its manifest says %s (%v)", at, m.Position, err), fs.RemoveAll(part))
 	}
 	before := g.state.applied()
+	if err := g.putBack(func() error { return nil }); err != nil {
+		return err
+	}
+	g.logger.Info("state rewound to a checkpoint", "id", m.ID, "position", m.Position.String(), "before", before.String(), "duration", time.Since(began))
+	g.events.Record(events.Snapshot, "state rewound to a checkpoint", slog.Any("position", m.Position), slog.Any("before", before))
+	g.applier.kick()
+	return nil
+}
+
+// putBack makes the state that lies in state.back.part, complete and of this log's history, the group's state; the log stays as it is. still is called when nothing is applied or
+// installed any more: with its error nothing is changed. An error with errRewind is behind the point of no return.
+func (g *group) putBack(still func() error) error {
+	fs, part, whole := g.o.FS, g.path(backName+".part"), g.path(backName)
 	g.applier.step.Lock() // the applier rests until the state is there again
 	defer g.applier.step.Unlock()
+	if err := still(); err != nil {
+		return err
+	}
 	if err := fs.Rename(part, whole); err != nil {
 		return err
 	}
@@ -156,18 +172,16 @@ func (g *group) rewindTo(held *snapshot.Held) error {
 		g.fatal(err)
 		return err
 	}
+	g.applier.moved.Store(true) // it reads the log from there
 	g.rebuilt()
 	g.newSnapshots()
-	g.logger.Info("state rewound to a checkpoint", "id", m.ID, "position", m.Position.String(), "before", before.String(), "duration", time.Since(began))
-	g.events.Record(events.Snapshot, "state rewound to a checkpoint", slog.Any("position", m.Position), slog.Any("before", before))
-	g.applier.kick()
 	return nil
 }
 
 // finishRewind puts a checkpoint in the state's place that a crash has left beside it. One that is damaged is given up: the state that it was to replace is there, or is built anew.
 func (g *group) finishRewind() error {
 	fs, back := g.o.FS, g.path(backName)
-	if err := fs.RemoveAll(back + ".part"); err != nil {
+	if err := errors.Join(fs.RemoveAll(back+".part"), fs.RemoveAll(g.path(incomingBackup))); err != nil {
 		return err
 	}
 	if !exists(fs, back) || exists(fs, g.path("state.new")) {

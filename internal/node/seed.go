@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
+	"repld/internal/admin"
 	"repld/internal/events"
 	"repld/snapshot"
 	"repld/wal"
@@ -43,7 +45,12 @@ func (g *group) install(_ context.Context, m snapshot.Manifest, dir string, know
 	g.alarms.clear(alarmState)
 	g.commit.reset(m.Position.LSN)
 	g.newSnapshots()
-	g.events.Record(events.Snapshot, "snapshot installed", slog.Any("position", m.Position), slog.Int64("bytes", m.Bytes()))
+	from := seedArchive
+	if r := g.receiver.Status(); r.Running {
+		from = r.Source
+	}
+	g.seeder.installed(admin.SeedStatus{From: from, Snapshot: m.ID, Position: m.Position, At: time.Now()})
+	g.events.Record(events.Snapshot, "snapshot installed", slog.String("from", from), slog.Any("position", m.Position), slog.Int64("bytes", m.Bytes()))
 	g.applier.kick()
 	return nil
 }
@@ -68,6 +75,9 @@ func (g *group) needed() (wal.LSN, bool) {
 	lsn, ok := g.sender.Needs()
 	if a, wants := g.archiver.needs(); wants && (!ok || a < lsn) {
 		lsn, ok = a, true
+	}
+	if at, wants := g.seeder.needs(); wants && (!ok || at < lsn) {
+		lsn, ok = at, true
 	}
 	g.snapshots.Lock()
 	defer g.snapshots.Unlock()

@@ -10,7 +10,6 @@ import (
 	"repld/failover"
 	"repld/internal/admin"
 	"repld/internal/archive"
-	"repld/snapshot"
 	"repld/wal"
 )
 
@@ -160,30 +159,9 @@ func (s *shipper) seedFrom(ctx context.Context, ar *archive.Archive) error {
 		return errors.Join(fmt.Errorf("%w: there is no backup of %s", archive.ErrNotFound, s.o.Of), err)
 	}
 	b := all[len(all)-1]
-	m := snapshot.Manifest{Format: snapshot.Format, Cluster: s.group.o.Cluster, Group: s.group.o.Group, ID: b.ID, Position: b.Position, Created: b.Created}
-	objects := map[string]archive.File{}
-	for _, f := range b.Files {
-		m.Files = append(m.Files, snapshot.File{Name: f.Name, Size: f.Size, Hash: f.Hash})
-		objects[f.Name] = f
-	}
-	r := snapshot.NewReceiver(s.group.o.FS, s.path("incoming"))
-	have, err := r.Begin(m)
+	r, m, err := s.fetchBackup(ctx, ar, b, "incoming", nil)
 	if err != nil {
 		return err
-	}
-	for i, f := range m.Files {
-		if _, ok := have[f.Name]; ok {
-			continue
-		}
-		w, err := r.File(f.Name)
-		if err != nil {
-			return err
-		}
-		err = ar.Read(ctx, objects[f.Name], w)
-		if err = errors.Join(err, w.Close()); err != nil {
-			return err
-		}
-		s.logger.Info("seeding from the archive", "backup", b.ID, "file", i+1, "of", len(m.Files), "bytes", f.Size)
 	}
 	if err := r.Complete(s.path("state.new")); err != nil {
 		return err

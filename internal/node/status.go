@@ -46,6 +46,7 @@ func (g *group) nodeStatus() admin.NodeStatus {
 	}
 	s.Hold, s.Archive, s.Checkpoints, s.Verified = g.held(), g.archiver.status(), g.checkpointStatus(), g.proof.verified.Load()
 	s.Drill = g.drills.last.Load()
+	g.seeder.status(&s)
 	s.Lag.ApplyRecords = uint64(s.Durable.LSN - min(s.Applied.LSN, s.Durable.LSN))
 	if s.Lag.ApplyRecords > 0 {
 		s.Lag.ApplySeconds = g.age(s.Applied.LSN + 1)
