@@ -1,9 +1,7 @@
 package failover
 
 import (
-	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -66,18 +64,4 @@ func boxHash(b []byte, n int) uint64 {
 	_, _ = d.Write(b[:16]) // a hash never fails to write
 	_, _ = d.Write(b[boxHeader : boxHeader+n])
 	return d.Sum64()
-}
-
-// decodeStrict reads exactly one JSON document without fields that v does not have: an unknown field is a promise that
-// this program would not keep.
-func decodeStrict(doc []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(doc))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if d.InputOffset() != int64(len(doc)) {
-		return fmt.Errorf("%d bytes after the document", int64(len(doc))-d.InputOffset())
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/strict"
 )
 
 // encodeState refuses what decodeState would refuse, and what does not fit a slot.
@@ -30,7 +31,7 @@ func decodeState(b []byte) (State, error) {
 		return State{}, err
 	}
 	var s State
-	if err := decodeStrict(doc, &s); err != nil {
+	if err := strict.Decode(doc, &s); err != nil {
 		return State{}, fmt.Errorf("%w: %w", errBox, err)
 	}
 	if s.Generation != gen || gen == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/internal/failpoint"
 )
 
@@ -232,13 +233,5 @@ func createSlots(o SlotsOptions, path string) error {
 	if err := o.FS.Rename(tmp, path); err != nil {
 		return err
 	}
-	return syncDir(o.FS, o.Dir)
-}
-
-func syncDir(fsys vfs.FS, dir string) error {
-	d, err := fsys.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(o.FS, o.Dir)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"repld/internal/durable"
 	"repld/wal"
 )
 
@@ -36,7 +37,7 @@ func newGroupFS(t *testing.T) *vfs.MemFS {
 	if err := fs.MkdirAll("g", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := syncDir(fs, ""); err != nil {
+	if err := durable.SyncDir(fs, ""); err != nil {
 		t.Fatal(err)
 	}
 	return fs

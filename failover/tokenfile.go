@@ -11,7 +11,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
+	"repld/internal/strict"
 )
 
 // link stores rec under its revision's name; false when the name was taken. Content is synced before the name
@@ -22,7 +23,7 @@ func (s *FileStore) link(rec Record) (bool, error) {
 		return false, fmt.Errorf("token: %w: record of %d bytes: %w", ErrInvalid, len(doc), err)
 	}
 	tmp := s.o.FS.PathJoin(s.o.Dir, tempPrefix+rand.Text())
-	err = writeFile(s.o.FS, tmp, encodeBox(tokenMagic, rec.Rev, doc))
+	err = durable.WriteFile(s.o.FS, tmp, encodeBox(tokenMagic, rec.Rev, doc))
 	if err == nil {
 		err = s.o.FS.Link(tmp, s.path(rec.Rev))
 	}
@@ -33,7 +34,7 @@ func (s *FileStore) link(rec Record) (bool, error) {
 	if rm := s.o.FS.Remove(tmp); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
 		err = errors.Join(err, rm)
 	}
-	err = errors.Join(err, syncDir(s.o.FS, s.o.Dir))
+	err = errors.Join(err, durable.SyncDir(s.o.FS, s.o.Dir))
 	if err != nil {
 		return false, s.fail(fmt.Errorf("token revision %d in %s: %w: %w", rec.Rev, s.o.Dir, ErrFailed, err))
 	}
@@ -113,23 +114,11 @@ func decodeRecord(b []byte) (Record, error) {
 		return Record{}, fmt.Errorf("%w: %d bytes after the record", errBox, extra)
 	}
 	var rec Record
-	if err := decodeStrict(doc, &rec); err != nil {
+	if err := strict.Decode(doc, &rec); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", errBox, err)
 	}
 	if rec.Rev != rev || rev == 0 || rec.Epoch == 0 || rec.Holder == "" {
 		return Record{}, fmt.Errorf("%w: revision %d (%d outside), epoch %d held by %q", errBox, rec.Rev, rev, rec.Epoch, rec.Holder)
 	}
 	return rec, nil
-}
-
-func writeFile(fsys vfs.FS, path string, b []byte) error {
-	f, err := fsys.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }

@@ -1,11 +1,10 @@
 package replicate
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 
+	"repld/internal/strict"
 	"repld/wal"
 )
 
@@ -96,13 +95,8 @@ func encodeJSON(v any) ([]byte, error) {
 // decodeJSON is strict: one object, no unknown fields, nothing behind it. Sizes were limited before b was read.
 func decodeJSON[T any](b []byte) (T, error) {
 	var v T
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
+	if err := strict.Decode(b, &v); err != nil {
 		return v, fmt.Errorf("%w: %T: %w", ErrProtocol, v, err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return v, fmt.Errorf("%w: %T: bytes behind the object", ErrProtocol, v)
 	}
 	return v, nil
 }

@@ -51,40 +51,6 @@ func hashFile(ctx context.Context, fs vfs.FS, path string, step func(n int)) (si
 	}
 }
 
-func readFile(fs vfs.FS, path string, limit int64) ([]byte, error) {
-	f, err := fs.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s: more than %d bytes", path, limit)
-	}
-	return b, err
-}
-
-// writeFile writes and syncs a file; its name becomes durable with its directory.
-func writeFile(fs vfs.FS, path string, b []byte) error {
-	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // checkFile compares a file with its entry, byte for byte.
 func checkFile(ctx context.Context, fs vfs.FS, dir string, want File) error {
 	size, hash, err := hashFile(ctx, fs, fs.PathJoin(dir, want.Name), nil)

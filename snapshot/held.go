@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
 )
 
 // Held is a checkpoint of a Ring that is not removed before Release.
@@ -62,7 +63,7 @@ func (h *Held) Fork(dir string) error {
 		}
 	}
 	if err == nil {
-		err = syncDir(fs, dir)
+		err = durable.SyncDir(fs, dir)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("fork checkpoint %s: %w", h.m.ID, err), fs.RemoveAll(dir))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/wal"
 )
 
@@ -31,7 +32,7 @@ func (s *source) Checkpoint(dir string) (wal.Position, error) {
 	}
 	err := s.fs.MkdirAll(dir, 0o755)
 	for _, name := range []string{"data", "LOCK", "more"} {
-		err = errors.Join(err, writeFile(s.fs, s.fs.PathJoin(dir, name), fmt.Appendf(nil, "%s %d", name, n)))
+		err = errors.Join(err, durable.WriteFile(s.fs, s.fs.PathJoin(dir, name), fmt.Appendf(nil, "%s %d", name, n)))
 	}
 	return wal.Position{Epoch: 1, LSN: wal.LSN(n * 10), Hash: wal.Hash(n)}, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/wal"
 )
 
@@ -205,7 +206,7 @@ func badManifest(format string, args ...any) error {
 
 // ReadManifest reads the manifest that Complete has left in dir.
 func ReadManifest(fs vfs.FS, dir string) (Manifest, error) {
-	b, err := readFile(fs, fs.PathJoin(dir, ManifestName), MaxManifestBytes)
+	b, err := durable.ReadFile(fs, fs.PathJoin(dir, ManifestName), MaxManifestBytes)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("read snapshot manifest: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/wal"
 )
 
@@ -167,10 +168,10 @@ func (r *Receiver) complete(target string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(r.fs, r.fs.PathJoin(r.dir, ManifestName), b); err != nil {
+	if err := durable.WriteFile(r.fs, r.fs.PathJoin(r.dir, ManifestName), b); err != nil {
 		return err
 	}
-	if err := syncDir(r.fs, r.dir); err != nil {
+	if err := durable.SyncDir(r.fs, r.dir); err != nil {
 		return err
 	}
 	return r.install(target)
@@ -195,7 +196,7 @@ func (r *Receiver) install(target string) error {
 		return err
 	}
 	for _, dir := range []string{r.fs.PathDir(target), r.fs.PathDir(r.dir)} {
-		if err := syncDir(r.fs, dir); err != nil {
+		if err := durable.SyncDir(r.fs, dir); err != nil {
 			return err
 		}
 	}

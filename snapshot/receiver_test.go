@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/wal"
 )
 
@@ -130,7 +131,7 @@ func checkTarget(t *testing.T, fs vfs.FS, p parts) {
 
 func overwrite(t *testing.T, fs vfs.FS, name, content string) {
 	t.Helper()
-	if err := writeFile(fs, name, []byte(content)); err != nil {
+	if err := durable.WriteFile(fs, name, []byte(content)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -204,7 +205,7 @@ func TestInstallCrash(t *testing.T) {
 		if err := fs.MkdirAll("g", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(syncDir(fs, ""), syncDir(fs, "g")); err != nil {
+		if err := errors.Join(durable.SyncDir(fs, ""), durable.SyncDir(fs, "g")); err != nil {
 			t.Fatal(err)
 		}
 		if seed%2 == 0 {

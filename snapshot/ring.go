@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/wal"
 )
 
@@ -160,7 +161,7 @@ func (r *Ring) make(ctx context.Context) (*entry, error) {
 		err = writeManifest(fs, dir, ManifestName, m)
 	}
 	if err == nil {
-		err = syncDir(fs, dir)
+		err = durable.SyncDir(fs, dir)
 	}
 	e := &entry{m: m, dir: fs.PathJoin(r.o.Dir, entryName(m))}
 	if err == nil {
@@ -169,7 +170,7 @@ func (r *Ring) make(ctx context.Context) (*entry, error) {
 	if err != nil {
 		return nil, errors.Join(err, fs.RemoveAll(dir))
 	}
-	if err := syncDir(fs, r.o.Dir); err != nil {
+	if err := durable.SyncDir(fs, r.o.Dir); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
@@ -249,7 +250,7 @@ func (r *Ring) digest(ctx context.Context, e *entry) error {
 	if err := fs.Rename(fs.PathJoin(e.dir, ManifestName+newMarkEnd), fs.PathJoin(e.dir, ManifestName)); err != nil {
 		return err
 	}
-	if err := syncDir(fs, e.dir); err != nil {
+	if err := durable.SyncDir(fs, e.dir); err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -263,7 +264,7 @@ func writeManifest(fs vfs.FS, dir, name string, m Manifest) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(fs, fs.PathJoin(dir, name), b)
+	return durable.WriteFile(fs, fs.PathJoin(dir, name), b)
 }
 
 // List describes the checkpoints, the newest first.

@@ -12,26 +12,28 @@ import (
 
 // allowed holds the arrows of the house (DESIGN section 3): what each package may import of this module.
 var allowed = map[string][]string{
-	"wal":                      {"internal/failpoint"},
-	"snapshot":                 {"wal"},
-	"replicate":                {"internal/failpoint", "snapshot", "wal"},
-	"failover":                 {"internal/failpoint", "wal"},
-	"failover/raftstore":       {"failover", "wal"},
-	"failover/etcdstore":       {"failover"},
+	"wal":                      {"internal/strict", "internal/durable", "internal/failpoint"},
+	"snapshot":                 {"internal/durable", "wal"},
+	"replicate":                {"internal/strict", "internal/failpoint", "snapshot", "wal"},
+	"failover":                 {"internal/strict", "internal/durable", "internal/failpoint", "wal"},
+	"failover/raftstore":       {"internal/strict", "internal/durable", "failover", "wal"},
+	"failover/etcdstore":       {"internal/strict", "failover"},
+	"internal/durable":         {},
 	"internal/failpoint":       {},
+	"internal/strict":          {},
 	"internal/kv":              {"internal/failpoint", "wal"},
 	"internal/resp":            {},
 	"internal/server":          {"internal/failpoint", "internal/kv", "internal/resp", "wal"},
 	"internal/server/difftest": {},
 	"internal/sentinel":        {"internal/resp", "internal/server"},
-	"internal/admin":           {"internal/events", "wal"},
+	"internal/admin":           {"internal/strict", "internal/events", "wal"},
 	"internal/config":          {},
 	"internal/certs":           {},
-	"internal/events":          {},
+	"internal/events":          {"internal/durable"},
 	"internal/hooks":           {},
 	"cmd/repld":                {"failover", "failover/etcdstore", "internal/admin", "internal/certs", "internal/config", "internal/events", "internal/failpoint", "internal/node", "internal/resp", "internal/server", "wal"},
 	"internal/heartbeat":       {"failover", "wal"},
-	"internal/node":            {"failover", "failover/raftstore", "internal/admin", "internal/archive", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/hooks", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
+	"internal/node":            {"internal/durable", "failover", "failover/raftstore", "internal/admin", "internal/archive", "internal/certs", "internal/events", "internal/failpoint", "internal/heartbeat", "internal/hooks", "internal/kv", "internal/resp", "internal/sentinel", "internal/server", "replicate", "snapshot", "wal"},
 }
 
 // TestImportDirection holds the import arrows: the packages below internal/node do not know each other except as listed, and only the

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
 )
 
 // directory is the log's directory, held open so that it can be synced.
@@ -23,7 +24,7 @@ type directory struct {
 // openDirectory creates the directory if it is missing and makes it durable in its parent.
 func openDirectory(fs vfs.FS, path string) (*directory, error) {
 	if _, err := fs.Stat(path); err != nil {
-		if err := makeDir(fs, path); err != nil {
+		if err := durable.MakeDir(fs, path); err != nil {
 			return nil, err
 		}
 	}
@@ -34,34 +35,6 @@ func openDirectory(fs vfs.FS, path string) (*directory, error) {
 	d := &directory{fs: fs, path: path}
 	d.mu.f = f
 	return d, nil
-}
-
-// makeDir creates path and what is missing above it, and syncs each parent (D21).
-func makeDir(fs vfs.FS, path string) error {
-	parent := fs.PathDir(path)
-	if parent != path && parent != "." {
-		if _, err := fs.Stat(parent); err != nil {
-			if err := makeDir(fs, parent); err != nil {
-				return err
-			}
-		}
-	}
-	if err := fs.MkdirAll(path, 0o700); err != nil {
-		return fmt.Errorf("create directory %s: %w", path, err)
-	}
-	return syncDir(fs, parent)
-}
-
-func syncDir(fs vfs.FS, path string) error {
-	f, err := fs.OpenDir(path)
-	if err != nil {
-		return fmt.Errorf("open directory %s: %w", path, err)
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync directory %s: %w", path, err)
-	}
-	return nil
 }
 
 func (d *directory) join(name string) string { return d.fs.PathJoin(d.path, name) }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
+	"repld/internal/strict"
 )
 
 // A saved suffix is a directory with the frames, one behind the other, and their description. It is made under another name
@@ -53,7 +55,7 @@ func (d Diverged) validate() error {
 // decodeDiverged decodes a description. Errors wrap ErrCorrupt or ErrVersion.
 func decodeDiverged(b []byte) (Diverged, error) {
 	var d Diverged
-	if err := decodeStrict(b, &d); err != nil {
+	if err := strict.Decode(b, &d); err != nil {
 		return Diverged{}, fmt.Errorf("%w: diverged suffix: %w", ErrCorrupt, err)
 	}
 	return d, d.validate()
@@ -63,7 +65,7 @@ func decodeDiverged(b []byte) (Diverged, error) {
 // twice finds the first copy. app is held.
 func (l *Log) save(from Position, o SaveOptions) (Diverged, error) {
 	fs, to := l.o.FS, l.End()
-	if err := makeDir(fs, o.Dir); err != nil {
+	if err := durable.MakeDir(fs, o.Dir); err != nil {
 		return Diverged{}, err
 	}
 	path := fs.PathJoin(o.Dir, fmt.Sprintf("%d-%d-%v", from.LSN+1, to.LSN, to.Hash))
@@ -74,7 +76,7 @@ func (l *Log) save(from Position, o SaveOptions) (Diverged, error) {
 	if err := errors.Join(fs.RemoveAll(tmp), fs.RemoveAll(path)); err != nil {
 		return Diverged{}, fmt.Errorf("remove a half-made copy: %w", err)
 	}
-	if err := makeDir(fs, tmp); err != nil {
+	if err := durable.MakeDir(fs, tmp); err != nil {
 		return Diverged{}, err
 	}
 	d := Diverged{Path: path, Format: 1, Cluster: l.o.Identity.Cluster, Group: l.o.Identity.Group, From: from, To: to, Reason: o.Reason, Time: time.Now().UTC()}
@@ -85,16 +87,16 @@ func (l *Log) save(from Position, o SaveOptions) (Diverged, error) {
 	if err != nil {
 		return Diverged{}, fmt.Errorf("encode %s: %w", path, err)
 	}
-	if err := writeFile(fs, fs.PathJoin(tmp, divergedAbout), append(about, '\n')); err != nil {
+	if err := durable.WriteFile(fs, fs.PathJoin(tmp, divergedAbout), append(about, '\n')); err != nil {
 		return Diverged{}, err
 	}
-	if err := syncDir(fs, tmp); err != nil {
+	if err := durable.SyncDir(fs, tmp); err != nil {
 		return Diverged{}, err
 	}
 	if err := fs.Rename(tmp, path); err != nil {
 		return Diverged{}, fmt.Errorf("rename %s: %w", tmp, err)
 	}
-	return d, syncDir(fs, o.Dir)
+	return d, durable.SyncDir(fs, o.Dir)
 }
 
 // copyFrames writes the frames of a suffix into a file, syncs it, and counts them.
@@ -126,7 +128,7 @@ func (l *Log) copyFrames(path string, d *Diverged) error {
 }
 
 func readAbout(fs vfs.FS, path string) (Diverged, error) {
-	b, err := readFile(fs, fs.PathJoin(path, divergedAbout), maxAbout)
+	b, err := durable.ReadFile(fs, fs.PathJoin(path, divergedAbout), maxAbout)
 	if err != nil {
 		return Diverged{}, err
 	}

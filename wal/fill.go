@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
 )
 
 // stagedFrames is the file in which frames wait until all of them are known to be right.
@@ -244,7 +245,7 @@ func saveHole(fs vfs.FS, h Hole, saveDir string) error {
 		}
 	}
 	dir := fs.PathJoin(saveDir, fmt.Sprintf("%s%d-%v", damagedPrefix, h.From.LSN, h.From.Hash))
-	if err := makeDir(fs, dir); err != nil {
+	if err := durable.MakeDir(fs, dir); err != nil {
 		return err
 	}
 	path := fs.PathJoin(dir, fmt.Sprintf("%s-%d", segmentName(h.Seq), from))
@@ -257,7 +258,7 @@ func saveHole(fs vfs.FS, h Hole, saveDir string) error {
 	if err := fs.Rename(path+tmpSuffix, path); err != nil {
 		return err
 	}
-	return syncDir(fs, dir)
+	return durable.SyncDir(fs, dir)
 }
 
 func copyRange(fs vfs.FS, in io.ReaderAt, from, to int64, path string) error {

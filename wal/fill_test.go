@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"repld/internal/durable"
 )
 
 // whole is a closed log of several segments; some of its writes hold several frames, one segment was recycled.
@@ -298,7 +299,7 @@ func syncAll(t *testing.T, fs vfs.FS, dir string) {
 			t.Fatal(err)
 		}
 	}
-	if err := syncDir(fs, dir); err != nil {
+	if err := durable.SyncDir(fs, dir); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
+	"repld/internal/durable"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -146,7 +147,7 @@ func seed(t testing.TB) *rand.Rand {
 // readRaw and writeRaw change bytes of a stopped log.
 func readRaw(t testing.TB, fs vfs.FS, path string) []byte {
 	t.Helper()
-	b, err := readFile(fs, path, 1<<30)
+	b, err := durable.ReadFile(fs, path, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +156,7 @@ func readRaw(t testing.TB, fs vfs.FS, path string) []byte {
 
 func writeRaw(t testing.TB, fs vfs.FS, path string, b []byte) {
 	t.Helper()
-	if err := writeFile(fs, path, slices.Clone(b)); err != nil {
+	if err := durable.WriteFile(fs, path, slices.Clone(b)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
+	"repld/internal/strict"
 )
 
 // Notes are small files beside the segments: one line with a magic and a checksum, then JSON. They are written under
@@ -48,7 +49,7 @@ func (d *directory) writeNote(name string, v any) error {
 	}
 	b := fmt.Appendf(nil, "%s%016x\n%s\n", noteMagic, xxhash.Sum64(body), body)
 	tmp := d.join(name + tmpSuffix)
-	if err := writeFile(d.fs, tmp, b); err != nil {
+	if err := durable.WriteFile(d.fs, tmp, b); err != nil {
 		return err
 	}
 	if err := d.fs.Rename(tmp, d.join(name)); err != nil {
@@ -68,7 +69,7 @@ func (d *directory) removeNote(name string) error {
 // readNote decodes a note into v. It reports false if there is none; a damaged note is a *CorruptError.
 func readNote(fs vfs.FS, dir, name string, v any) (bool, error) {
 	path := fs.PathJoin(dir, name)
-	b, err := readFile(fs, path, maxNote)
+	b, err := durable.ReadFile(fs, path, maxNote)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
@@ -90,51 +91,5 @@ func decodeNote(b []byte, v any) error {
 	if want := fmt.Sprintf("%s%016x", noteMagic, xxhash.Sum64(body)); string(line) != want {
 		return fmt.Errorf("first line %q, not %q", line, want)
 	}
-	return decodeStrict(body, v)
-}
-
-// decodeStrict decodes one JSON value and refuses unknown fields and anything behind it.
-func decodeStrict(b []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("something follows the JSON value")
-	}
-	return nil
-}
-
-// writeFile creates a file with the bytes and syncs it. The bytes may be changed: a vfs.File is allowed to.
-func writeFile(fs vfs.FS, path string, b []byte) error {
-	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return fmt.Errorf("create %s: %w", path, err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-// readFile reads a file of at most limit bytes.
-func readFile(fs vfs.FS, path string, limit int64) ([]byte, error) {
-	f, err := fs.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("read %s: %w: want at most %d bytes", path, ErrTooLarge, limit)
-	}
-	return b, nil
+	return strict.Decode(body, v)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
 )
 
 // Salvage makes a log that Open refused with e open again, up to e.Good: the way to repair it from a peer, which then sends the
@@ -69,7 +70,7 @@ func segmentBefore(o Options, segments []uint64, p Position) (seq uint64, err er
 
 // saveFiles copies the segments from seq on.
 func saveFiles(d *directory, segments []uint64, seq uint64, to string) error {
-	if err := makeDir(d.fs, to); err != nil {
+	if err := durable.MakeDir(d.fs, to); err != nil {
 		return err
 	}
 	for _, s := range segments {
@@ -80,7 +81,7 @@ func saveFiles(d *directory, segments []uint64, seq uint64, to string) error {
 			return err
 		}
 	}
-	return syncDir(d.fs, to)
+	return durable.SyncDir(d.fs, to)
 }
 
 func copyFile(fs vfs.FS, from, to string) error {
@@ -135,7 +136,7 @@ func Discard(o Options, at Position, why, saveDir string) (savedIn string, err e
 
 // linkFiles gives all segments a second name.
 func linkFiles(d *directory, segments []uint64, to string) error {
-	if err := makeDir(d.fs, to); err != nil {
+	if err := durable.MakeDir(d.fs, to); err != nil {
 		return err
 	}
 	for _, s := range segments {
@@ -150,5 +151,5 @@ func linkFiles(d *directory, segments []uint64, to string) error {
 			return err
 		}
 	}
-	return syncDir(d.fs, to)
+	return durable.SyncDir(d.fs, to)
 }

@@ -1,7 +1,6 @@
 package etcdstore
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"repld/failover"
+	"repld/internal/strict"
 )
 
 // Store is the token in etcd.
@@ -193,9 +193,7 @@ func (s *Store) changed(ctx context.Context, rev int64) {
 
 // decode reads a value strictly: a field that is not known is a promise that would not be kept.
 func decode(b []byte) (v stored, err error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
+	if err := strict.Decode(b, &v); err != nil {
 		if json.Unmarshal(b, &struct {
 			Version *int `json:"version"`
 		}{&v.Version}) == nil && v.Version > formatVersion {

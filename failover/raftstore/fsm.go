@@ -1,7 +1,6 @@
 package raftstore
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"repld/failover"
+	"repld/internal/strict"
 )
 
 // command is what the raft log says: a CompareAndSet. The nonce makes it the same command when its sender, not knowing what became of it, sends it
@@ -62,7 +62,7 @@ func (t *token) Apply(l *raft.Log) any {
 		return outcome{Err: t.mu.failed}
 	}
 	var c command
-	if err := strict(l.Data, &c); err != nil {
+	if err := strict.Decode(l.Data, &c); err != nil {
 		// Written by a newer program: going on without it would leave this voter with another token than the others.
 		t.mu.failed = fmt.Errorf("token log entry %d: %w: %w", l.Index, failover.ErrVersion, err)
 		t.fatal(t.mu.failed)
@@ -116,7 +116,7 @@ func (t *token) Restore(r io.ReadCloser) error {
 		return err
 	}
 	var st tokenState
-	if err := strict(doc, &st); err != nil {
+	if err := strict.Decode(doc, &st); err != nil {
 		return fmt.Errorf("token snapshot: %w: %w", failover.ErrVersion, err)
 	}
 	t.mu.Lock()
@@ -139,19 +139,6 @@ func (s tokenSnapshot) Persist(sink raft.SnapshotSink) error {
 
 // Release implements raft.FSMSnapshot.
 func (tokenSnapshot) Release() {}
-
-// strict decodes exactly one document without unknown fields.
-func strict(doc []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(doc))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if d.InputOffset() != int64(len(doc)) {
-		return fmt.Errorf("%d bytes after the document", int64(len(doc))-d.InputOffset())
-	}
-	return nil
-}
 
 // maxCommand bounds a record, bytes of its JSON.
 const maxCommand = 256 << 10

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"repld/failover"
+	"repld/internal/durable"
 )
 
 // fileNames are the two journals, in the order in which each change is written to them.
@@ -171,7 +172,7 @@ func (j *journal) renew(i int) error {
 		err = j.o.FS.Rename(tmp, j.path(i))
 	}
 	if err == nil {
-		err = syncDir(j.o.FS, j.o.Dir)
+		err = durable.SyncDir(j.o.FS, j.o.Dir)
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())
@@ -249,12 +250,4 @@ func (j *journal) close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func syncDir(fsys vfs.FS, dir string) error {
-	d, err := fsys.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

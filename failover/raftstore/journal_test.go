@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"repld/failover"
+	"repld/internal/durable"
 	"repld/internal/faultfs"
 )
 
@@ -24,7 +25,7 @@ func journalDisk(t *testing.T) *faultfs.Disk {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"/", "raft"} {
-		if err := syncDir(d, dir); err != nil {
+		if err := durable.SyncDir(d, dir); err != nil {
 			t.Fatal(err)
 		}
 	}

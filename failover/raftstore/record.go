@@ -1,7 +1,6 @@
 package raftstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"repld/failover"
+	"repld/internal/strict"
 )
 
 const (
@@ -68,9 +68,7 @@ func decodeRecord(b []byte, prev chain) (int, chain, change, error) {
 	}
 	next := chain{seq: binary.LittleEndian.Uint64(b[8:]), hash: binary.LittleEndian.Uint64(b[16:])}
 	var c change
-	d := json.NewDecoder(bytes.NewReader(b[recordHeader:]))
-	d.DisallowUnknownFields() // a field that is not known is a promise that would not be kept
-	if err := d.Decode(&c); err != nil || d.InputOffset() != n {
+	if err := strict.Decode(b[recordHeader:], &c); err != nil {
 		return bad("document: %v", err)
 	}
 	if prev == (chain{}) {

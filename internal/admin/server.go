@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"repld/internal/strict"
 	"repld/wal"
 )
 
@@ -169,13 +169,8 @@ func decodeRequest(w http.ResponseWriter, r *http.Request, into any) error {
 	if len(body) == 0 {
 		return nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
+	if err := strict.Decode(body, into); err != nil {
 		return fmt.Errorf("decode request: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("decode request: more than one JSON value")
 	}
 	return nil
 }

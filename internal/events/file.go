@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
 )
 
 const (
@@ -45,7 +46,7 @@ func (j *journal) write(lines []byte) error {
 		if err != nil {
 			return fmt.Errorf("open event journal: %w", err)
 		}
-		if err := syncDir(j.fs, j.dir); err != nil {
+		if err := durable.SyncDir(j.fs, j.dir); err != nil {
 			return errors.Join(err, f.Close())
 		}
 		j.file = f
@@ -105,14 +106,6 @@ func (j *journal) read(name string) ([]byte, error) {
 		return content, fmt.Errorf("read event journal: %w", err)
 	}
 	return content, nil
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return fmt.Errorf("event journal: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Read returns the events in the journal at dir, oldest first, and how many lines were damaged. It is for a node that does not run; a running one is

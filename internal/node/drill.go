@@ -12,6 +12,7 @@ import (
 
 	"repld/failover"
 	"repld/internal/admin"
+	"repld/internal/durable"
 	"repld/wal"
 )
 
@@ -64,7 +65,7 @@ func removeDrill(fs vfs.FS, dir string) error {
 	if err := fs.RemoveAll(path); err != nil {
 		return fmt.Errorf("remove what a drill left in %s: %w", path, err)
 	}
-	return syncDir(fs, dir)
+	return durable.SyncDir(fs, dir)
 }
 
 // errDrilling refuses a second drill.
@@ -148,7 +149,7 @@ func (d *drill) fork(ctx context.Context) (at, end wal.Position, err error) {
 		return at, end, fmt.Errorf("%d bytes free on the disk are too few for a copy of the log", usage.AvailBytes)
 	}
 	home := d.fs.PathJoin(d.dir, "groups", g.o.Group)
-	if err := makeDir(d.fs, d.fs.PathJoin(home, "state")); err != nil {
+	if err := durable.MakeDir(d.fs, d.fs.PathJoin(home, "state")); err != nil {
 		return at, end, err
 	}
 	if at, err = d.forkState(ctx, d.fs.PathJoin(home, "state")); err != nil {
@@ -209,7 +210,7 @@ func (d *drill) forkState(ctx context.Context, to string) (wal.Position, error) 
 // forkLog writes the log behind the state, durable frames only, as a log of the fork's own.
 func (d *drill) forkLog(ctx context.Context, to string, id identity, at wal.Position) (wal.Position, error) {
 	g := d.g
-	if err := makeDir(d.fs, to); err != nil {
+	if err := durable.MakeDir(d.fs, to); err != nil {
 		return at, err
 	}
 	log, _, err := wal.Open(wal.Options{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"repld/failover"
+	"repld/internal/durable"
 	"repld/internal/events"
 	"repld/replicate"
 	"repld/wal"
@@ -16,7 +17,7 @@ import (
 // openEvents opens the node's journal. What goes wrong with it later is an alarm, never a reason to stop.
 func (n *Node) openEvents() (err error) {
 	dir := n.o.FS.PathJoin(n.o.Dir, "events")
-	if err := makeDir(n.o.FS, dir); err != nil {
+	if err := durable.MakeDir(n.o.FS, dir); err != nil {
 		return err
 	}
 	n.events, err = events.Open(events.Options{FS: n.o.FS, Dir: dir, Logger: n.logger, OnTrouble: n.journalTrouble})

@@ -34,63 +34,47 @@ func (g *group) expire(ctx context.Context) error {
 }
 
 // expireResults drops up to expireKeys results by id whose time is over, and returns how many they were.
-func (g *group) expireResults(ctx context.Context) (n int) {
-	now := time.Now()
-	done := make(chan error, 1)
-	g.seq.submit(ctx, func(seq server.Sequence) error {
-		due, err := seq.(*sequence).s.mu.overlay.ExpiredResults(now, expireKeys)
-		if err != nil || len(due) == 0 {
-			return err
-		}
-		n = len(due)
-		return seq.Record(now, func(t *kv.Txn) error {
-			for _, id := range due {
-				if _, err := t.DropResult(id); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}, func(_ wal.LSN, err error) { done <- err })
-	select {
-	case err := <-done:
-		if err != nil {
-			g.logger.Debug("expired results not dropped", "error", err)
-			return 0
-		}
-		return n
-	case <-ctx.Done():
-		return 0
-	}
+func (g *group) expireResults(ctx context.Context) int {
+	return expire(ctx, g, (*kv.Sequencer).ExpiredResults, (*kv.Txn).DropResult)
 }
 
-// expireSome deletes up to expireKeys due keys in one record, waits for it to be applied, and returns how many they were.
-func (g *group) expireSome(ctx context.Context) (n int) {
+// expireSome deletes up to expireKeys due keys, and returns how many they were.
+func (g *group) expireSome(ctx context.Context) int {
+	n := expire(ctx, g, (*kv.Sequencer).Expired, (*kv.Txn).DeleteExpired)
+	g.expired.Add(uint64(n))
+	return n
+}
+
+// expire removes what is due in one record, waits for it to be applied, and returns how many they were.
+func expire[K any](ctx context.Context, g *group, find func(*kv.Sequencer, time.Time, int) ([]K, error), remove func(*kv.Txn, K) (bool, error)) int {
 	now := time.Now()
-	done := make(chan error, 1)
+	type outcome struct {
+		n   int
+		err error
+	}
+	n, done := 0, make(chan outcome, 1)
 	g.seq.submit(ctx, func(seq server.Sequence) error {
-		due, err := seq.(*sequence).s.mu.overlay.Expired(now, expireKeys)
+		due, err := find(seq.(*sequence).s.mu.overlay, now, expireKeys)
 		if err != nil || len(due) == 0 {
 			return err
 		}
 		n = len(due)
 		return seq.Record(now, func(t *kv.Txn) error {
-			for _, key := range due {
-				if _, err := t.DeleteExpired(key); err != nil {
+			for _, k := range due {
+				if _, err := remove(t, k); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-	}, func(_ wal.LSN, err error) { done <- err })
+	}, func(_ wal.LSN, err error) { done <- outcome{n, err} })
 	select {
-	case err := <-done:
-		if err != nil {
-			g.logger.Debug("expired keys not deleted", "error", err)
+	case o := <-done:
+		if o.err != nil {
+			g.logger.Debug("what is due was not removed", "error", o.err)
 			return 0
 		}
-		g.expired.Add(uint64(n))
-		return n
+		return o.n
 	case <-ctx.Done():
 		return 0
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"repld/internal/admin"
+	"repld/internal/durable"
 )
 
 // hold keeps a standby's state where it is, at a person's word: the log goes on being received, fsynced and acked, but nothing more is applied. It is a file, so
@@ -123,7 +124,7 @@ func (g *group) writeHold(b []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return syncDir(g.o.FS, g.dir)
+	return durable.SyncDir(g.o.FS, g.dir)
 }
 
 // release forgets the hold on disk, then lets the applier go on.
@@ -134,7 +135,7 @@ func (g *group) release() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("release: %w", err)
 	}
-	if err := syncDir(g.o.FS, g.dir); err != nil {
+	if err := durable.SyncDir(g.o.FS, g.dir); err != nil {
 		return err
 	}
 	if g.hold.since == nil {

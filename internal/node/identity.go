@@ -13,6 +13,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"repld/internal/durable"
 )
 
 // identity is who a data directory belongs to; written once, when the directory is new. Losing the directory loses the incarnation, so that a
@@ -167,5 +168,5 @@ func writeWhole(fs vfs.FS, path string, b []byte) error {
 	if err := fs.Rename(tmp, path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return syncDir(fs, fs.PathDir(path))
+	return durable.SyncDir(fs, fs.PathDir(path))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"repld/failover"
+	"repld/internal/durable"
 )
 
 // maintenance is the word of a person that nothing is to happen by itself, as this node knows it: persisted in the file `maintenance`, spread by heartbeats, the highest version
@@ -90,7 +91,7 @@ func (h *maintenance) writeLocked(v failover.Maintenance) error {
 	if err := files.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncDir(files, h.mu.dir)
+	return durable.SyncDir(files, h.mu.dir)
 }
 
 // adoptMaintenance takes over a newer word from a peer.

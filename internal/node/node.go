@@ -14,6 +14,7 @@ import (
 
 	"repld/failover"
 	"repld/internal/admin"
+	"repld/internal/durable"
 	"repld/internal/events"
 	"repld/internal/sentinel"
 	"repld/internal/server"
@@ -57,7 +58,7 @@ func Open(o Options) (_ *Node, err error) {
 			err = errors.Join(err, n.lock.Close())
 		}
 	}()
-	if err := makeDir(o.FS, o.Dir); err != nil {
+	if err := durable.MakeDir(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	n.lock, err = o.FS.Lock(o.FS.PathJoin(o.Dir, "LOCK"))
@@ -238,22 +239,28 @@ type running struct {
 	done   chan error
 }
 
-// Run works until ctx ends or something fails that only a restart can mend, then stops gracefully: clients are drained, the log and the state are
-// closed cleanly. It returns nil after a stop that was asked for.
-func (n *Node) Run(ctx context.Context) error {
-	var all []running
-	for _, p := range n.parts() {
+// start sets parts to work. They are stopped one by one, so ctx ends none of them; one that ends by itself with an error is told to fail.
+func start(ctx context.Context, parts []part, fail func(error)) []running {
+	all := make([]running, 0, len(parts))
+	for _, p := range parts {
 		pctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		r := running{part: p, cancel: cancel, done: make(chan error, 1)}
 		go func() {
 			err := p.run(pctx)
 			if err != nil && pctx.Err() == nil {
-				n.fail(fmt.Errorf("%s: %w", p.name, err))
+				fail(fmt.Errorf("%s: %w", p.name, err))
 			}
 			r.done <- err
 		}()
 		all = append(all, r)
 	}
+	return all
+}
+
+// Run works until ctx ends or something fails that only a restart can mend, then stops gracefully: clients are drained, the log and the state are
+// closed cleanly. It returns nil after a stop that was asked for.
+func (n *Node) Run(ctx context.Context) error {
+	all := start(ctx, n.parts(), n.fail)
 	n.group.begin()
 	close(n.ready)
 	select {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"repld/failover"
+	"repld/internal/durable"
 	"repld/internal/events"
 	"repld/internal/server"
 	"repld/replicate"
@@ -26,7 +27,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	}()
 	for _, d := range []string{o.FS.PathJoin(o.Dir, "groups"), g.dir, g.path("diverged"), g.path("wal"), g.path("token")} {
 		// Always synced, not only when made: a crash may have come between making it and syncing its parent.
-		if err := makeDir(o.FS, d); err != nil {
+		if err := durable.MakeDir(o.FS, d); err != nil {
 			return nil, err
 		}
 	}

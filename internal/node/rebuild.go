@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/internal/kv"
 	"repld/wal"
 )
@@ -144,7 +145,7 @@ func (g *group) checkSuspect() error {
 	if err := fs.Remove(note); err != nil {
 		return fmt.Errorf("remove %s: %w", note, err)
 	}
-	return syncDir(fs, fs.PathDir(note))
+	return durable.SyncDir(fs, fs.PathDir(note))
 }
 
 // setAside renames a directory, replacing what was set aside before.
@@ -156,5 +157,5 @@ func setAside(fs vfs.FS, path string) error {
 	if err := fs.Rename(path, to); err != nil {
 		return fmt.Errorf("set %s aside: %w", path, err)
 	}
-	return syncDir(fs, fs.PathDir(path))
+	return durable.SyncDir(fs, fs.PathDir(path))
 }

@@ -15,6 +15,7 @@ import (
 
 	"repld/failover"
 	"repld/internal/archive"
+	"repld/internal/durable"
 	"repld/internal/kv"
 	"repld/wal"
 )
@@ -99,7 +100,7 @@ type restore struct {
 // prepare locks the directory, sees that it is empty, and begins anew what was broken off.
 func (r *restore) prepare() (lock io.Closer, err error) {
 	fs := vfs.Default
-	if err := makeDir(fs, r.Dir); err != nil {
+	if err := durable.MakeDir(fs, r.Dir); err != nil {
 		return nil, err
 	}
 	lock, err = fs.Lock(filepath.Join(r.Dir, "LOCK"))
@@ -147,7 +148,7 @@ func (r *restore) prepare() (lock io.Closer, err error) {
 		}
 	}
 	r.dir = filepath.Join(work, "groups", r.Group)
-	return lock, makeDir(fs, r.dir)
+	return lock, durable.MakeDir(fs, r.dir)
 }
 
 func (r *restore) run(ctx context.Context) error {
@@ -383,11 +384,11 @@ func (r *restore) install(id identity) error {
 	if err := os.Rename(filepath.Join(work, "groups"), filepath.Join(r.Dir, "groups")); err != nil {
 		return err
 	}
-	if err := syncDir(fs, r.Dir); err != nil {
+	if err := durable.SyncDir(fs, r.Dir); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(work); err != nil {
 		return err
 	}
-	return syncDir(fs, r.Dir)
+	return durable.SyncDir(fs, r.Dir)
 }

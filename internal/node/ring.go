@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"repld/internal/admin"
+	"repld/internal/durable"
 	"repld/internal/events"
 	"repld/internal/kv"
 	"repld/snapshot"
@@ -162,7 +163,7 @@ func (g *group) putBack(still func() error) error {
 	if err := fs.Rename(part, whole); err != nil {
 		return err
 	}
-	err := syncDir(fs, g.dir)
+	err := durable.SyncDir(fs, g.dir)
 	if err == nil {
 		g.digests.cancel() // they hold snapshots of the state
 		err = g.state.replace(whole, func(wal.Position) error { return nil })
@@ -199,7 +200,7 @@ func (g *group) finishRewind() error {
 	if err := fs.Rename(back, g.path("state")); err != nil {
 		return fmt.Errorf("put checkpoint in the state's place: %w", err)
 	}
-	return syncDir(fs, g.dir)
+	return durable.SyncDir(fs, g.dir)
 }
 
 // Checkpoints implements admin.Copies: it lists the checkpoints of this node, after making one if that is asked for.

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"repld/internal/admin"
+	"repld/internal/durable"
 	"repld/internal/events"
 )
 
@@ -131,7 +132,7 @@ func (s *schedule) forgetLocked() (old *admin.Scheduled, err error) {
 		err = nil
 	}
 	if err == nil {
-		err = syncDir(s.fs, s.fs.PathDir(s.path))
+		err = durable.SyncDir(s.fs, s.fs.PathDir(s.path))
 	}
 	old, s.mu.next = s.mu.next, nil
 	s.kick()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"repld/internal/durable"
 	"repld/internal/kv"
 	"repld/wal"
 )
@@ -119,7 +120,7 @@ func (s *state) open(incoming string, prepare func(wal.Position) error) error {
 		if err := fs.Rename(incoming, s.options.Dir); err != nil {
 			return fmt.Errorf("install snapshot: %w", err)
 		}
-		if err := syncDir(fs, fs.PathDir(s.options.Dir)); err != nil {
+		if err := durable.SyncDir(fs, fs.PathDir(s.options.Dir)); err != nil {
 			return err
 		}
 	}
@@ -153,30 +154,4 @@ func (s *state) replace(incoming string, prepare func(wal.Position) error) error
 func exists(fs vfs.FS, path string) bool {
 	_, err := fs.Stat(path)
 	return err == nil
-}
-
-// makeDir creates path and what is missing above it, and makes each durable in its parent (FAULTS D21): files below it are acked only once their whole path is.
-func makeDir(fs vfs.FS, path string) error {
-	parent := fs.PathDir(path)
-	if parent != path && parent != "." && !exists(fs, parent) {
-		if err := makeDir(fs, parent); err != nil {
-			return err
-		}
-	}
-	if err := fs.MkdirAll(path, 0o700); err != nil {
-		return fmt.Errorf("create %s: %w", path, err)
-	}
-	return syncDir(fs, parent)
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return fmt.Errorf("open directory %s: %w", dir, err)
-	}
-	err = errors.Join(d.Sync(), d.Close())
-	if err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
-	}
-	return nil
 }

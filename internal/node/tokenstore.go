@@ -10,6 +10,7 @@ import (
 	"repld/failover"
 	"repld/failover/raftstore"
 	"repld/internal/admin"
+	"repld/internal/durable"
 	"repld/replicate"
 )
 
@@ -52,7 +53,7 @@ func (g *group) runToken(ctx context.Context) error {
 // openRaft opens this node's voter of the token log and ties it to the sessions between nodes. gone is asked only once the voter runs.
 func openRaft(o *Options, parent, dir string, mesh *replicate.Mesh, logger *slog.Logger, fatal func(error), gone func(peer string) bool) (*raftstore.Store, error) {
 	for _, d := range []string{parent, dir} {
-		if err := makeDir(o.FS, d); err != nil {
+		if err := durable.MakeDir(o.FS, d); err != nil {
 			return nil, err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"repld/failover"
 	"repld/failover/raftstore"
 	"repld/internal/admin"
+	"repld/internal/durable"
 	"repld/internal/events"
 	"repld/internal/heartbeat"
 	"repld/internal/sentinel"
@@ -100,7 +101,7 @@ func (o *Options) validateWitness() error {
 func (w *Witness) openDisk() error {
 	o := &w.o
 	w.dir = o.FS.PathJoin(o.Dir, "groups", o.Group)
-	if err := makeDir(o.FS, o.Dir); err != nil {
+	if err := durable.MakeDir(o.FS, o.Dir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	var err error
@@ -113,7 +114,7 @@ func (w *Witness) openDisk() error {
 	}
 	w.id = id
 	for _, d := range []string{o.FS.PathJoin(o.Dir, "groups"), w.dir, o.FS.PathJoin(o.Dir, "events")} {
-		if err := makeDir(o.FS, d); err != nil {
+		if err := durable.MakeDir(o.FS, d); err != nil {
 			return err
 		}
 	}
@@ -340,19 +341,7 @@ func (w *Witness) parts() []part {
 
 // Run works until ctx ends or the disk fails. It returns nil after a stop that was asked for.
 func (w *Witness) Run(ctx context.Context) error {
-	var all []running
-	for _, p := range w.parts() {
-		pctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		r := running{part: p, cancel: cancel, done: make(chan error, 1)}
-		go func() {
-			err := p.run(pctx)
-			if err != nil && pctx.Err() == nil {
-				w.fail(fmt.Errorf("%s: %w", p.name, err))
-			}
-			r.done <- err
-		}()
-		all = append(all, r)
-	}
+	all := start(ctx, w.parts(), w.fail)
 	close(w.ready)
 	select {
 	case <-ctx.Done():

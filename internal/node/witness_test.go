@@ -171,23 +171,34 @@ func TestWitnessAutomatic(t *testing.T) {
 		o.Failover.Startup = time.Second
 		o.Sync.Policy = PolicyShrink
 	}, "a", "b")
-	c.witness(vfs.NewMem())
+	w, _ := c.witness(vfs.NewMem())
 	c.start("a", "b")
-	var first string
-	until(t, func() error {
-		for _, n := range []string{"a", "b"} {
-			if c.nodes[n].group.active() {
-				first = n
-				return nil
+	var first, other string
+	for {
+		until(t, func() error {
+			for _, n := range []string{"a", "b"} {
+				if c.nodes[n].group.active() {
+					first = n
+					return nil
+				}
 			}
+			return fmt.Errorf("nobody is active: %s", c)
+		})
+		c.settled(first)
+		c.nodes[first].mustSet("acked")
+		c.settled(first)
+		c.grown(first, 1)
+		other = map[string]string{"a": "b", "b": "a"}[first]
+		c.stop(first) // hands over, or is missed
+		rec, err := w.raft.Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		return fmt.Errorf("nobody is active: %s", c)
-	})
-	c.settled(first)
-	c.nodes[first].mustSet("acked")
-	c.settled(first)
-	other := map[string]string{"a": "b", "b": "a"}[first]
-	c.stop(first) // hands over, or is missed
+		if rec.Holder == other || rec.Sync.K > 0 {
+			break
+		}
+		c.start(first) // a slow machine: the set was made smaller at the last moment, so the other one may rightly not be promoted
+	}
 	until(t, func() error {
 		if !c.nodes[other].group.active() {
 			return fmt.Errorf("%s is not active: %s", other, c)

@@ -59,7 +59,7 @@ var logMutants = []Mutant{
 		Find:    "err = out.Sync()",
 		Replace: "err = nil", Layers: layers(logTests.only("TestSavedSuffix"), crashTests)},
 	{Name: "wal-suffix-name-unsynced", Rule: "R9", Critical: false, File: "wal/diverged.go",
-		Find:    "return d, syncDir(fs, o.Dir)",
+		Find:    "return d, durable.SyncDir(fs, o.Dir)",
 		Replace: "return d, nil", Layers: layers(logTests.only("TestSavedSuffix"), crashTests)},
 	{Name: "wal-cut-keeps-one-in-memory", Rule: "R9", Critical: true, File: "wal/truncate.go",
 		Find:    "l.mu.tail.cut(to.LSN)",
