@@ -27,10 +27,11 @@ type Client struct {
 	}
 }
 
-// target is a node that said it is the active.
+// target is a node that said it is the active, or that it forwards to it.
 type target struct {
-	addr  string
-	epoch int64
+	addr     string
+	epoch    int64
+	forwards bool
 	*pool
 }
 

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +14,7 @@ import (
 )
 
 // find asks all nodes at the same time and takes the active with the highest epoch. It does not wait for silent nodes once one says that it is active in an
-// epoch not below the highest seen: a stale one cannot know that epoch.
+// epoch not below the highest seen: a stale one cannot know that epoch. A node that forwards the commands of this connection will do where the active itself is not reached.
 func (c *Client) find(ctx context.Context) (target, error) {
 	addrs := slices.Clone(c.o.Addrs)
 	errs := []error{ErrNoActive}
@@ -44,7 +45,7 @@ func (c *Client) find(ctx context.Context) (target, error) {
 				errs = append(errs, a.err)
 				continue
 			}
-			if best.pool != nil && a.t.epoch <= best.epoch {
+			if best.pool != nil && !a.t.better(best) {
 				a.t.drop()
 				continue
 			}
@@ -102,10 +103,17 @@ func parseEpoch(addr string, reply any) (target, error) {
 		return target{}, fmt.Errorf("answer %v to REPLD.EPOCH: is this a repld node?", reply)
 	}
 	epoch, ok := m["epoch"].(int64)
-	if role, _ := m["role"].(string); !ok || role != "active" {
+	role, _ := m["role"].(string)
+	forwards, _ := m["forwards"].(bool)
+	if !ok || role != "active" && !forwards {
 		return target{}, fmt.Errorf("node %v is %v in epoch %v", m["node"], m["role"], m["epoch"])
 	}
-	return target{addr: addr, epoch: epoch}, nil
+	return target{addr: addr, epoch: epoch, forwards: role != "active"}, nil
+}
+
+// better: a higher epoch, or the active itself instead of a node that forwards to it.
+func (t target) better(than target) bool {
+	return t.epoch > than.epoch || t.epoch == than.epoch && than.forwards && !t.forwards
 }
 
 // redisOptions are those of one node: no retries of its own, and each new connection tells the node the highest epoch that was seen, so that one that is stale
@@ -114,7 +122,7 @@ func (c *Client) redisOptions(addr string, first net.Conn) *redis.Options {
 	dialed := make(chan net.Conn, 1)
 	dialed <- first
 	return &redis.Options{
-		Network: network(addr), Addr: addr, Password: c.o.Password, Protocol: 3, MaxRetries: -1, PoolSize: c.o.PoolSize, DisableIdentity: true,
+		Network: network(addr), Addr: addr, Username: c.o.User, Password: c.o.Password, Protocol: 3, MaxRetries: -1, PoolSize: c.o.PoolSize, DisableIdentity: true,
 		ContextTimeoutEnabled: true, DialTimeout: c.o.Probe, DialerRetries: 1, ReadTimeout: c.o.Attempt, WriteTimeout: c.o.Attempt,
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			select {
@@ -139,7 +147,18 @@ func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotSent, err)
 	}
-	return conn, nil
+	if c.o.TLS == nil || network == "unix" {
+		return conn, nil
+	}
+	config := c.o.TLS.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(addr) // an address without a port was not dialled
+	}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotSent, errors.Join(err, conn.Close()))
+	}
+	return secured, nil
 }
 
 // named asks the Sentinels, all at the same time, whom they name.
@@ -153,9 +172,13 @@ func (c *Client) named(ctx context.Context) []string {
 	defer cancel()
 	for _, s := range c.o.Sentinels {
 		all.Go(func() {
+			conn, err := c.o.Dial(ctx, "tcp", s) // here and not by go-redis, which would log each failure
+			if err != nil {
+				return
+			}
 			r := redis.NewSentinelClient(&redis.Options{
-				Addr: s, Password: c.o.SentinelPassword, MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true, DialTimeout: c.o.Probe,
-				DialerRetries: 1, Dialer: c.o.Dial,
+				Addr: s, Password: c.o.SentinelPassword, MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true, DialTimeout: c.o.Probe, PoolSize: 1,
+				DialerRetries: 1, Dialer: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 			})
 			defer r.Close()
 			a, err := r.GetMasterAddrByName(ctx, c.o.Name).Result()

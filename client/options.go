@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -16,8 +17,12 @@ type Options struct {
 	Sentinels []string
 	// Name is the group's name at the Sentinels. Required with Sentinels.
 	Name string
+	// User is whom to log in as, with Password. Default: the user "default".
+	User string
 	// Password is given to nodes that ask for one; "" to none.
 	Password string
+	// TLS is how to talk to nodes over TCP; unix sockets are used as they are. ServerName is the host of the address unless it is set. nil: plain text. Sentinels are talked to in plain text.
+	TLS *tls.Config
 	// SentinelPassword is given to Sentinels that ask for one.
 	SentinelPassword string
 	// Timeout ends a call whose context has no earlier deadline. Default 30 s.
@@ -77,6 +82,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Timeout <= 0 || o.Attempt <= 0 || o.Probe <= 0 || o.MinRetry <= 0 || o.MaxRetry < o.MinRetry || o.PoolSize <= 0 {
 		bad("timeouts and sizes must be positive, and max retry not below min retry")
+	}
+	if o.User != "" && o.Password == "" {
+		bad("user %s without a password", o.User)
 	}
 	return errors.Join(errs...)
 }

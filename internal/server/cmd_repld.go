@@ -26,7 +26,9 @@ func cmdEpoch(c *call) error {
 			return c.fail("STALE node " + st.Node + " knows epoch " + itoa(int64(st.Epoch)) + ", the client has seen " + itoa(seen))
 		}
 	}
-	c.w.Map(4)
+	c.w.Map(5)
+	c.w.BulkString("forwards") // what this connection sends is executed by the active
+	c.w.Bool(c.s.forwards())
 	c.w.BulkString("epoch")
 	c.w.Int(int64(st.Epoch))
 	c.w.BulkString("role")

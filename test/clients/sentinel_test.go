@@ -24,7 +24,7 @@ func rounds() int {
 	return 1
 }
 
-// group starts three nodes with Sentinel endpoints and makes a the active.
+// group starts three nodes with Sentinel endpoints and makes a the active, or, in automatic mode, waits for whoever is.
 func group(t *testing.T, spec cluster.Spec) *cluster.Cluster {
 	t.Helper()
 	spec.Sentinel, spec.K = true, 1
@@ -32,9 +32,14 @@ func group(t *testing.T, spec cluster.Spec) *cluster.Cluster {
 		spec.Nodes = cluster.Hot("a", "b", "c")
 	}
 	c := cluster.Processes(t, spec)
-	c.Node("a").MustPromote()
+	active := c.Node("a")
+	if spec.Automatic {
+		active, _ = c.WaitActive(0, limit)
+	} else {
+		active.MustPromote()
+	}
 	for _, n := range c.Nodes() {
-		waitAddr(t, n, c.Node("a").TCP)
+		waitAddr(t, n, active.TCP)
 	}
 	return c
 }

@@ -26,6 +26,7 @@ type Spec struct {
 	Token        string        // section token in YAML's flow style, like {store: raft}; default: as Automatic says. Only for processes
 	Shrink       time.Duration // sync.policy shrink after so long, 0 = block; needs a token store that the nodes share. Only for processes
 	Failover     string        // more settings of the section failover, as YAML lines with two spaces before them; only for processes
+	Client       string        // more settings of the section client, as YAML lines with two spaces before them; only for processes
 	StandbyReads bool          // standbys serve reads
 	Sentinel     bool          // clients reach each node over TCP too, and each node serves the Sentinel API for the group "test"
 	Forward      bool          // standbys forward the commands of clients on their sockets to the active
@@ -291,6 +292,9 @@ func (n *Node) Redis() *redis.Client { return n.client }
 
 // Admin is a client of the node's admin API.
 func (n *Node) Admin() *admin.Client { return admin.NewClient(n.admin) }
+
+// Config is the path of the node's configuration file.
+func (n *Node) Config() string { return filepath.Join(n.c.Dir, n.Name+".yml") }
 
 // AdminSocket is the path of the admin API's socket.
 func (n *Node) AdminSocket() string { return n.admin }

@@ -28,7 +28,7 @@ func (p *process) start() error {
 	if p.alive() {
 		return errors.New("it runs already")
 	}
-	config := filepath.Join(p.node.c.Dir, p.node.Name+".yml")
+	config := p.node.Config()
 	if err := os.WriteFile(config, []byte(p.node.config()), 0o600); err != nil {
 		return err
 	}
@@ -144,6 +144,9 @@ func (n *Node) config() string {
 	if s.Forward {
 		line("  forward: on")
 		line("  forward_wait: 60s")
+	}
+	if s.Client != "" {
+		b.WriteString(s.Client)
 	}
 	if s.Sentinel {
 		line("  tcp: %q", n.TCP)
