@@ -5,6 +5,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 RACE     ?= ./...
 SEEDS    ?= 2000
+FROM     ?= 1
 BENCH    ?=
 MUTANTS  ?=
 export GOFLAGS := -trimpath -buildvcs=false
@@ -40,11 +41,11 @@ test: ## all tests (the comparison with redis-server is skipped where there is n
 race: ## all tests with the race detector, the long ones shortened (RACE='./wal ./replicate' for some)
 	go test -race -short -timeout 15m $(RACE)
 
-sim: ## SEEDS (2000) lives of whole clusters in simulated time, in two processes
+sim: ## SEEDS (2000) lives of whole clusters in simulated time, from seed FROM (1) on, in two processes
 	@mkdir -p bin && go test -c -o bin/sim.test ./test/sim
-	@cd test/sim && half=$$(( ($(SEEDS) + 1) / 2 )); \
-	  REPLD_SEEDS=$$half $(CURDIR)/bin/sim.test -test.run 'TestSeeds$$' -test.v -test.timeout 3h & first=$$!; \
-	  REPLD_SEEDS=$$half REPLD_FROM=$$((half + 1)) $(CURDIR)/bin/sim.test -test.run 'TestSeeds$$' -test.v -test.timeout 3h; second=$$?; \
+	@cd test/sim && export GODEBUG=adaptivestackstart=1; half=$$(( ($(SEEDS) + 1) / 2 )); \
+	  REPLD_SEEDS=$$half REPLD_FROM=$(FROM) $(CURDIR)/bin/sim.test -test.run 'TestSeeds$$' -test.v -test.timeout 3h & first=$$!; \
+	  REPLD_SEEDS=$$half REPLD_FROM=$$(($(FROM) + half)) $(CURDIR)/bin/sim.test -test.run 'TestSeeds$$' -test.v -test.timeout 3h; second=$$?; \
 	  wait $$first && exit $$second
 
 mutants: ## plant the deliberate mistakes of test/mutants and say who caught each (MUTANTS='-run commit' for some); all of them bring docs/faults.md up to date

@@ -27,11 +27,15 @@ type writer struct {
 	target int
 	conns  []*session
 	sent   int
+	keys   []string
 	acked  map[string]int // version of each key
 }
 
 func (w *writer) run() {
 	w.conns, w.acked = make([]*session, len(w.l.hosts)), map[string]int{}
+	for i := range keysOf {
+		w.keys = append(w.keys, fmt.Sprintf("w%d:%d", w.id, i))
+	}
 	for !w.l.quiet() {
 		w.l.sleep(time.Duration(w.rng.Int64N(int64(2 * w.l.c.Pace))))
 		if w.l.quiet() {
@@ -49,9 +53,14 @@ func (w *writer) run() {
 }
 
 func padding(r *rand.Rand, n int) string {
+	var bits uint64
 	b := make([]byte, r.IntN(n+1))
 	for i := range b {
-		b[i] = byte('a' + r.IntN(26))
+		if i%8 == 0 {
+			bits = r.Uint64()
+		}
+		b[i] = 'a' + byte(bits%16)
+		bits >>= 8
 	}
 	return string(b)
 }
@@ -79,13 +88,13 @@ type command struct {
 func (w *writer) commands() []command {
 	all := make([]command, 1+w.rng.IntN(2*w.l.c.Burst-1))
 	for i := range all {
-		key := fmt.Sprintf("w%d:%d", w.id, w.rng.IntN(keysOf))
+		key := w.keys[w.rng.IntN(keysOf)]
 		if w.rng.IntN(4) == 0 {
 			all[i] = command{key: key, version: w.acked[key]}
 			continue
 		}
 		w.sent++
-		all[i] = command{key, fmt.Sprintf("%s#%d#%s", key, w.sent, padding(w.rng, w.l.c.Value)), w.sent}
+		all[i] = command{key, key + "#" + strconv.Itoa(w.sent) + "#" + padding(w.rng, w.l.c.Value), w.sent}
 	}
 	return all
 }
@@ -205,9 +214,10 @@ func (s *session) write(b []byte) error {
 }
 
 func request(b []byte, args ...string) []byte {
-	b = fmt.Appendf(b, "*%d\r\n", len(args))
+	b = append(strconv.AppendInt(append(b, '*'), int64(len(args)), 10), "\r\n"...)
 	for _, a := range args {
-		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
+		b = append(strconv.AppendInt(append(b, '$'), int64(len(a)), 10), "\r\n"...)
+		b = append(append(b, a...), "\r\n"...)
 	}
 	return b
 }

@@ -111,15 +111,15 @@ func name(i int) string { return string(rune('a' + i)) }
 func Draw(seed uint64) Config {
 	r := rand.New(rand.NewPCG(seed, 0x51a))
 	c := Config{
-		Seed: seed, Nodes: []int{3, 3, 3, 3, 3, 2, 2, 4, 1}[r.IntN(9)], Shared: r.IntN(2) == 0, Lagged: -1,
+		Seed: seed, Nodes: []int{3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 4, 1}[r.IntN(12)], Shared: r.IntN(2) == 0, Lagged: -1,
 		Segment: 8 << 10 << r.IntN(3), MemTable: 64 << 10 << r.IntN(3), Codec: []wal.Codec{wal.CodecS2, wal.CodecS2, wal.CodecNone}[r.IntN(3)],
-		Heartbeat: 200 * time.Millisecond << r.IntN(3), Delay: time.Duration(100+r.IntN(3000)) * time.Microsecond,
+		Heartbeat: []time.Duration{200, 400, 800, 800}[r.IntN(4)] * time.Millisecond, Delay: time.Duration(100+r.IntN(3000)) * time.Microsecond,
 		Writers: 2 + r.IntN(4), Value: 20 << r.IntN(5), Length: time.Duration(30+r.IntN(60)) * time.Second,
 	}
 	c.Memory = []int64{4 << 10, 64 << 10, 1 << 20}[r.IntN(3)]
 	c.Retain = c.Segment * int64(3+r.IntN(6))
-	c.Burst = []int{1, 4, 8, 16}[r.IntN(4)]
-	c.Pace = time.Duration(c.Writers*c.Burst) * 9 * time.Millisecond // about 50 writes/s, reads, refusals and outages included
+	c.Burst = []int{1, 4, 8, 16, 16, 32}[r.IntN(6)]
+	c.Pace = time.Duration(c.Writers*c.Burst) * 10 * time.Millisecond // about 50 writes/s, reads, refusals and outages included
 	c.K = min(1+r.IntN(2), c.Nodes-1)
 	if r.IntN(6) == 0 {
 		c.K = 0
@@ -141,7 +141,7 @@ func Draw(seed uint64) Config {
 	c.Raft = c.Shared && c.Nodes > 2 && r.IntN(3) == 0
 	c.Scrub = r.IntN(4) == 0
 	kinds := weights(r, c)
-	calm := 2000 + r.IntN(9000) // ms from storm to storm, on average
+	calm := 8000 + r.IntN(9000) // ms from storm to storm, on average
 	for at := 2 * time.Second; at < c.Length; at += time.Duration(1+r.IntN(2*calm)) * time.Millisecond {
 		c.Events = append(c.Events, storm(r, c, kinds, at)...)
 	}
@@ -149,17 +149,17 @@ func Draw(seed uint64) Config {
 	return c
 }
 
-// storm is a few events close together, some of which last, so that several kinds of faults are there at once; then the cluster may go on for a while.
+// storm is some events close together, most of which last, so that several kinds of faults are there at once; then the cluster may go on for a while.
 func storm(r *rand.Rand, c Config, kinds []Kind, at time.Duration) (all []Event) {
-	for range 1 + r.IntN(7) {
+	for range 2 + r.IntN(9) {
 		e := Event{At: at, Kind: kinds[r.IntN(len(kinds))], Node: r.IntN(c.Nodes), Arg: r.IntN(3)}
 		e.Peer = (e.Node + 1 + r.IntN(max(1, c.Nodes-1))) % c.Nodes
-		e.For = time.Duration(50+r.IntN(2500)) * time.Millisecond
+		e.For = time.Duration(50+r.IntN(6000)) * time.Millisecond
 		if r.IntN(6) == 0 {
-			e.For *= 4
+			e.For *= 2
 		}
 		all = append(all, e)
-		at += time.Duration(r.IntN(700)) * time.Millisecond
+		at += time.Duration(r.IntN(500)) * time.Millisecond
 	}
 	return all
 }

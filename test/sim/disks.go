@@ -47,6 +47,18 @@ func (p *process) slowFull() {
 	}})
 }
 
+// roomForManifest lets Pebble's MANIFEST grow on a full disk, as files below a disk's root reserve may. When it cannot, internal/kv stops Pebble where it is, with its locks held
+// (package kv's tests hold that): another goroutine that waits for one of those would stop simulated time.
+func (p *process) roomForManifest(disk *faultfs.Disk) {
+	p.fs.Add(faultfs.Rule{Ops: []faultfs.Kind{faultfs.OpWrite}, Path: "state/MANIFEST*", Fault: func(c *faultfs.Call) (int, error) {
+		p.h.mu.Lock()
+		defer p.h.mu.Unlock()
+		disk.SetCapacity(0)
+		defer disk.SetCapacity(p.h.capacity)
+		return c.Do()
+	}})
+}
+
 // noRoom says that an operation failed because the disk is full. A process may end for it, and not start.
 func noRoom(err error) bool { return strings.Contains(err.Error(), "no space left") }
 

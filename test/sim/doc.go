@@ -29,6 +29,7 @@
 //   - sync.Pools of libraries hand channels from one bubble to the next, which is fatal: two collections before and after each bubble empty them.
 //   - A goroutine that waits for a mutex whose holder waits for simulated time stops that time for good. So yamux messages arrive whole (conn.go), only the log's syncs are
 //     slow, and a process that ends does not wait for slow ones. A life that stands still for five minutes ends the test with all stacks.
+//   - A state whose MANIFEST cannot be written stops with Pebble's locks held, on purpose: there is always room for that (disks.go).
 //   - Nothing waits for real files or sockets.
 //
 // # Who promotes

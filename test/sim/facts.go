@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -59,9 +60,11 @@ type probe struct {
 	node string
 
 	// Under facts.mu.
-	dead bool
-	told wal.LSN // committed, as reported by this process in epoch
-	in   wal.Epoch
+	dead  bool
+	told  wal.LSN // committed, as reported by this process in epoch
+	in    wal.Epoch
+	log   *wal.Reader // behind told; nil: to be opened
+	ahead *wal.Frame  // read, and not committed yet
 }
 
 // bury ends the reports of the process.
@@ -69,6 +72,7 @@ func (p *probe) bury() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dead = true
+	p.rewindLocked()
 }
 
 // Committed implements node.Observer.
@@ -80,8 +84,9 @@ func (p *probe) Committed(epoch wal.Epoch, log *wal.Log, lsn wal.LSN) {
 	}
 	if p.in != epoch {
 		p.in, p.told = epoch, 0
+		p.rewindLocked()
 	}
-	frames, err := framesOf(log, p.told, lsn)
+	frames, err := p.committedLocked(log, lsn)
 	if err != nil {
 		p.check.Fail("R1", "%s committed LSN %d in epoch %d, which its log does not have: %v", p.node, lsn, epoch, err)
 		return
@@ -97,6 +102,54 @@ func (p *probe) Committed(epoch wal.Epoch, log *wal.Log, lsn wal.LSN) {
 	for _, f := range frames {
 		p.take(f)
 	}
+}
+
+// committedLocked returns the frames that were committed since the last call. It goes on where it was, so that a bit that went wrong in what was read before does not matter.
+func (p *probe) committedLocked(log *wal.Log, lsn wal.LSN) (all []*wal.Frame, err error) {
+	for tries := 0; ; tries++ {
+		all, err = p.nextLocked(log, lsn)
+		if err != nil {
+			p.rewindLocked()
+		}
+		if !errors.Is(err, wal.ErrTrimmed) || tries > 10 { // meanwhile
+			return all, err
+		}
+	}
+}
+
+func (p *probe) nextLocked(log *wal.Log, lsn wal.LSN) (all []*wal.Frame, err error) {
+	if p.log == nil {
+		at, err := log.PositionAt(max(p.told, log.Start().LSN))
+		if err != nil {
+			return nil, err
+		}
+		if p.log, err = log.NewReader(at.LSN); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		f := p.ahead
+		if p.ahead = nil; f == nil {
+			if f, err = p.log.TryNext(); f == nil || err != nil {
+				return all, err
+			}
+		}
+		if f.Last() > lsn {
+			p.ahead = f
+			return all, nil
+		}
+		if f.First > p.told {
+			all = append(all, f)
+		}
+	}
+}
+
+// rewindLocked gives the place in the log up.
+func (p *probe) rewindLocked() {
+	if p.log != nil {
+		p.log.Close()
+	}
+	p.log, p.ahead = nil, nil
 }
 
 // consented looks for epochs that began with consent.
@@ -207,7 +260,10 @@ func (f *facts) read(node, key, value string, version int) {
 		if i, ok := f.where[value]; !ok || i >= len(f.sets) || f.sets[i].value != value {
 			f.check.Fail("R7", "%s answered a read of %s with %.20q, which is not committed", node, key, value)
 		}
-		if _, err := fmt.Sscanf(value, key+"#%d#", &got); err != nil {
+		rest, its := strings.CutPrefix(value, key+"#")
+		number, _, _ := strings.Cut(rest, "#")
+		var err error
+		if got, err = strconv.Atoi(number); err != nil || !its {
 			f.check.Fail("R1", "%s answered a read of %s with %.20q", node, key, value)
 		}
 	}

@@ -126,6 +126,7 @@ func (h *host) start() {
 	p.net = &endpoint{net: h.l.net, name: h.name}
 	p.probe = &probe{facts: h.l.facts, node: h.name}
 	p.slowSyncs(h.l.c.Slow)
+	p.roomForManifest(disk)
 	if full {
 		p.slowFull()
 	}

@@ -23,8 +23,19 @@ func live(t *testing.T, c Config, verbose func(string)) (r Result) {
 	runtime.GC()
 	runtime.GC()
 	defer watch(c)()
+	defer func() {
+		if left := recover(); left != nil { // synctest says: deadlock
+			r.Config, r.Err = c, fmt.Errorf("R12: the life is over, but not all of its goroutines are: %v\n%s", left, stacks())
+		}
+	}()
 	synctest.Test(t, func(*testing.T) { r = Run(c, verbose) })
 	return r
+}
+
+// stacks are those of all goroutines.
+func stacks() []byte {
+	buf := make([]byte, 16<<20)
+	return buf[:runtime.Stack(buf, true)]
 }
 
 // stuck is how long a life may take in real time. A goroutine that waits for a mutex whose holder waits for simulated time stops the clock for good.
@@ -32,8 +43,7 @@ const stuck = 5 * time.Minute
 
 func watch(c Config) (stop func()) {
 	t := time.AfterFunc(stuck, func() {
-		buf := make([]byte, 16<<20)
-		fmt.Fprintf(os.Stderr, "simulated time stands still: %v\n%s\n", c, buf[:runtime.Stack(buf, true)])
+		fmt.Fprintf(os.Stderr, "simulated time stands still: %v\n%s\n", c, stacks())
 		os.Exit(2)
 	})
 	return func() { t.Stop() }
@@ -83,6 +93,11 @@ func TestSeeds(t *testing.T) {
 	began, busy := time.Now(), processor()
 	all := Stats{Kinds: map[Kind]int{}}
 	failed := 0
+	summary := func() string {
+		cpu, hours := processor()-busy, all.Time.Hours()
+		return fmt.Sprintf("%d seeds, %.2f simulated cluster-hours in %v of processor time: %.0f per processor-hour; %.0f writes/s; %.0f faults per simulated hour, up to %d kinds at once, three or more for %.0f %% of the time",
+			all.Lives, hours, cpu.Round(time.Millisecond), hours/cpu.Hours(), float64(all.Written)/all.Time.Seconds(), float64(all.Faults)/hours, all.Most, 100*all.Three.Seconds()/all.Time.Seconds())
+	}
 	for seed := from; ; seed++ {
 		if seeds > 0 && seed >= from+seeds || seeds == 0 && (processor()-busy > limit || time.Since(began) > 4*limit) {
 			break
@@ -95,12 +110,11 @@ func TestSeeds(t *testing.T) {
 				break
 			}
 		}
+		if all.Lives%100 == 0 { // a long run that is ended has shown something, too
+			t.Logf("seeds %d to %d, %d failed: %s", from, seed, failed, summary())
+		}
 	}
-	cpu := processor() - busy
-	hours := all.Time.Hours()
-	t.Logf("%d seeds, %.2f simulated cluster-hours in %v of processor time: %.0f per processor-hour; %.0f writes/s; %.0f faults per simulated hour, up to %d kinds at once, three or more for %.0f %% of the time",
-		all.Lives, hours, cpu.Round(time.Millisecond), hours/cpu.Hours(), float64(all.Written)/all.Time.Seconds(), float64(all.Faults)/hours, all.Most,
-		100*all.Three.Seconds()/all.Time.Seconds())
+	t.Logf("%s", summary())
 	t.Logf("%+v", all)
 	if all.Acked == 0 || all.Epochs < all.Lives {
 		t.Errorf("the lives are idle: %+v", all)
