@@ -51,10 +51,11 @@ sim: ## SEEDS (2000) lives of whole clusters in simulated time, from seed FROM (
 mutants: ## plant the deliberate mistakes of test/mutants and say who caught each (MUTANTS='-run commit' for some); all of them bring docs/faults.md up to date
 	go run ./tools/mutants $(or $(MUTANTS),-o docs/faults.md)
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, go mod verify
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted by gofmt:"; echo "$$files"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
+	go mod verify
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	@set -e; mkdir -p bin; for dir in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz' | xargs -n 1 dirname | sort -u); do \

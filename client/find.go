@@ -176,6 +176,7 @@ func (c *Client) named(ctx context.Context) []string {
 			if err != nil {
 				return
 			}
+			defer conn.Close()
 			r := redis.NewSentinelClient(&redis.Options{
 				Addr: s, Password: c.o.SentinelPassword, MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true, DialTimeout: c.o.Probe, PoolSize: 1,
 				DialerRetries: 1, Dialer: func(context.Context, string, string) (net.Conn, error) { return conn, nil },

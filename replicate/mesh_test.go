@@ -474,3 +474,52 @@ func TestStuckReaderLosesSession(t *testing.T) {
 		t.Fatal("the session is still open after a failed write")
 	}
 }
+
+// W12, FAULTS section 4: a peer opens no more streams at a time than it may, those beyond are closed at once, those that do not say what they are after a while, and the session outlives both.
+// Faults: W12 (a flood of streams, streams without a preface)
+func TestStreamFlood(t *testing.T) {
+	const most = 8
+	n := newTestNet(t)
+	n.change = func(o *MeshOptions) { o.MaxStreams, o.HandshakeTimeout = most, 2*time.Second }
+	a, b := n.start("a", "a", "b"), n.start("b", "a", "b")
+	served := make(chan net.Conn, 100)
+	b.Handle("hold", func(_ PeerInfo, _ string, s net.Conn) {
+		served <- s
+		_, _ = io.Copy(io.Discard, s) // until the other end closes it
+		_ = s.Close()
+	})
+	waitConnected(t, a, "b")
+	open := func() net.Conn {
+		t.Helper()
+		s, err := a.Open(context.Background(), "b", "hold", "")
+		must(t, err)
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	first := open()
+	session := first.(*Stream).session
+	<-served
+	for range most - 1 { // they hold a place each without saying a word
+		c, err := session.mux.OpenStream()
+		must(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	over := open()
+	must(t, over.SetReadDeadline(time.Now().Add(20*time.Second)))
+	if _, err := over.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatalf("a stream beyond %d: %v, want it closed", most, err)
+	}
+	eventually(t, "a place again, when the silent ones are closed", func() bool {
+		s := open()
+		defer s.Close()
+		select {
+		case <-served:
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
+	if _, err := first.Write([]byte("x")); err != nil || session.mux.IsClosed() {
+		t.Fatalf("the flood ended the session: %v", err)
+	}
+}
