@@ -62,7 +62,7 @@ The exit code is 0, 6 (difference or damage) or 1 (could not be verified).`,
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long nodes may take to reach the mark (default: the largest apply_delay and 30 s)")
-	cmd.Flags().StringVar(&rate, "rate", "", "bytes a second that each node reads at most, like 50MiB (default: unlimited)")
+	cmd.Flags().StringVar(&rate, "rate", "", "bytes a second that each node reads at most, like 50MiB (default: as fast as clients let it)")
 	cmd.Flags().IntVar(&req.Keys, "keys", 0, "name so many `rows` that differ, at most 10000 (a key has a row, and one more when it expires)")
 	cmd.Flags().StringVar(&req.RepairFrom, "repair-from", "", "give standbys that differ from this `node` the active's state, which has to be equal to its own")
 	cmd.Flags().StringVar(&f.cluster, "of", "", "with an archive: only that of this `cluster`")

@@ -218,7 +218,7 @@ type State struct {
 // Limits bound waits, queues and bulk traffic.
 type Limits struct {
 	BulkRate      Size          `key:"bulk_rate" default:"0" zero:"ok" doc:"bytes a second of snapshots and catch-up to standbys; 0: unlimited"`
-	DigestRate    Size          `key:"digest_rate" default:"0" zero:"ok" doc:"bytes a second that replctl verify reads on this node; 0: unlimited"`
+	DigestRate    Size          `key:"digest_rate" default:"0" zero:"ok" doc:"bytes a second that replctl verify reads on this node; 0: as fast as clients let it"`
 	CommitTimeout time.Duration `key:"commit_timeout" default:"10s" doc:"how long a write waits for its acknowledgements before its client is told -UNKNOWN"`
 	Stall         time.Duration `key:"stall" default:"5s" doc:"how long the log's or the state's disk may stand still before the node steps down"`
 	QueueBytes    Size          `key:"queue_bytes" default:"64MiB" doc:"writes waiting for the log before clients are slowed down"`
@@ -275,7 +275,7 @@ type Scrub struct {
 // Verify has the active compare all copies by itself.
 type Verify struct {
 	Every time.Duration `key:"every" default:"24h" zero:"ok" doc:"time between two comparisons of all copies; 0s: only at a person's word"`
-	Rate  Size          `key:"rate" default:"8MiB" zero:"ok" doc:"bytes a second that each node reads for it; 0: unlimited"`
+	Rate  Size          `key:"rate" default:"8MiB" zero:"ok" doc:"bytes a second that each node reads for it; 0: as fast as clients let it"`
 }
 
 // Objectives are what a failover may cost; drills are held against them.

@@ -15,9 +15,10 @@ import (
 
 // Snapshot is the state at one position, kept while applying goes on. Old versions of rows stay on disk until it is closed.
 type Snapshot struct {
-	s   *Store
-	sn  *pebble.Snapshot
-	pos wal.Position
+	s    *Store
+	sn   *pebble.Snapshot
+	pos  wal.Position
+	busy func() bool // see YieldTo
 }
 
 // Snapshot takes a snapshot of the applied state. It must be closed before the store is.
@@ -34,6 +35,16 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	}
 	return &Snapshot{s: s, sn: sn, pos: pos}, nil
 }
+
+// YieldTo makes digests that have no rate of their own leave the processor to others while busy says so: they work for 1/yieldShare of the time of one core then, but never slower than YieldFloor.
+// busy is called each few milliseconds. Call it before the first digest.
+func (sn *Snapshot) YieldTo(busy func() bool) { sn.busy = busy }
+
+const (
+	yieldShare = 20
+	// YieldFloor is the bytes a second that a digest reads at least, however busy others are: so it ends (R12).
+	YieldFloor = 4 << 20
+)
 
 // Position is the snapshot's exact position.
 func (sn *Snapshot) Position() wal.Position { return sn.pos }
@@ -64,7 +75,7 @@ func (sn *Snapshot) Digest(ctx context.Context, rate int64) (Digest, error) {
 	if sn.sn == nil {
 		return Digest{}, fmt.Errorf("digest: %w", ErrClosed)
 	}
-	d := newDigester(ctx, rate)
+	d := newDigester(ctx, rate, sn.busy)
 	if err := walkRows(sn.sn, d.add); err != nil {
 		return Digest{}, fmt.Errorf("digest at %s: %w", sn.pos, err)
 	}
@@ -104,7 +115,9 @@ type digester struct {
 	ctx   context.Context
 	rate  int64
 	start time.Time
-	check int64 // bytes at which the context and the rate are looked at next
+	check int64       // bytes at which the context and the rate are looked at next
+	busy  func() bool // others want the processor; nil: nobody does
+	woke  time.Time   // when the present step began
 	hash  *xxhash.Digest
 	rows  int64
 	bytes int64
@@ -114,8 +127,9 @@ type digester struct {
 // digestStep is how many bytes pass between two looks at the context and the rate.
 const digestStep = 64 << 10
 
-func newDigester(ctx context.Context, rate int64) *digester {
-	return &digester{ctx: ctx, rate: rate, start: time.Now(), hash: xxhash.New()}
+func newDigester(ctx context.Context, rate int64, busy func() bool) *digester {
+	now := time.Now()
+	return &digester{ctx: ctx, rate: rate, start: now, woke: now, busy: busy, hash: xxhash.New()}
 }
 
 func (d *digester) add(key, value []byte) error {
@@ -140,23 +154,39 @@ func (d *digester) write(b []byte) {
 }
 
 func (d *digester) pause() error {
-	if err := d.ctx.Err(); err != nil || d.rate <= 0 {
+	if err := d.ctx.Err(); err != nil {
 		return err
 	}
-	due := time.Duration(float64(d.bytes) / float64(d.rate) * float64(time.Second))
-	wait := due - time.Since(d.start)
+	var wait time.Duration
+	switch {
+	case d.rate > 0:
+		due := time.Duration(float64(d.bytes) / float64(d.rate) * float64(time.Second))
+		wait = due - time.Since(d.start)
+	case d.busy != nil && d.busy():
+		wait = yieldFor(time.Since(d.woke))
+	}
 	if wait <= 0 {
+		d.woke = time.Now()
 		return nil
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		d.woke = time.Now()
 		return nil
 	case <-d.ctx.Done():
 		return d.ctx.Err()
 	}
 }
+
+// yieldFor is how long to leave the processor to others after a step that took so long.
+func yieldFor(worked time.Duration) time.Duration {
+	return min((yieldShare-1)*worked, floorStep-min(worked, floorStep))
+}
+
+// floorStep is what a step and the wait behind it take at YieldFloor.
+const floorStep = digestStep * time.Second / YieldFloor
 
 func (d *digester) sum(pos wal.Position) Digest {
 	return Digest{Position: pos, Hash: wal.Hash(d.hash.Sum64()), Rows: d.rows, Bytes: d.bytes}

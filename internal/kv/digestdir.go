@@ -16,7 +16,7 @@ func DigestDir(ctx context.Context, fs vfs.FS, dir string, rate int64) (Digest, 
 		return Digest{}, 0, fmt.Errorf("digest: %w", err)
 	}
 	pos, keys, err := readSystem(db)
-	d := newDigester(ctx, rate)
+	d := newDigester(ctx, rate, nil)
 	if err == nil {
 		err = walkRows(db, d.add)
 	}

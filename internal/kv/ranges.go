@@ -213,7 +213,7 @@ func (sn *Snapshot) DigestRanges(ctx context.Context, rate int64) (Digest, Range
 	if sn.sn == nil {
 		return Digest{}, Ranges{}, fmt.Errorf("digest: %w", ErrClosed)
 	}
-	d, r := newDigester(ctx, rate), newRanger(nil, nil)
+	d, r := newDigester(ctx, rate, sn.busy), newRanger(nil, nil)
 	err := walkRows(sn.sn, func(key, value []byte) error {
 		if string(key) != positionRow {
 			r.add(key, value)
@@ -238,7 +238,7 @@ func (sn *Snapshot) Ranges(ctx context.Context, rate int64, from, to []byte) (Ra
 	if len(to) > 0 {
 		o.UpperBound = to
 	}
-	d, r := newDigester(ctx, rate), newRanger(from, to)
+	d, r := newDigester(ctx, rate, sn.busy), newRanger(from, to)
 	err := walkBounded(sn.sn, &o, func(key, value []byte) error {
 		if string(key) != positionRow {
 			r.add(key, value)

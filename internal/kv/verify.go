@@ -169,7 +169,7 @@ func (v *verifier) rows() error {
 		v.problem("system rows: %v", err)
 	}
 	v.report.Position = pos
-	d := newDigester(v.ctx, 0)
+	d := newDigester(v.ctx, 0, nil)
 	err = walkRows(v.db, func(key, value []byte) error {
 		v.row(key, value)
 		return d.add(key, value)

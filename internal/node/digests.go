@@ -16,7 +16,8 @@ import (
 // marks at the same position, so the answers of all nodes can be compared (design decision 10).
 type digests struct {
 	node   string
-	rate   int64 // bytes per second, 0 = unlimited
+	rate   int64       // bytes per second, 0 = unlimited
+	busy   func() bool // clients want the processor; nil: nobody does
 	logger *slog.Logger
 
 	work chan waitingMark
@@ -134,6 +135,7 @@ func (d *digests) digest(ctx context.Context, m waitingMark) {
 		return
 	}
 	r := admin.NodeDigest{Node: d.node, Position: m.Position}
+	m.Snapshot.YieldTo(d.busy)
 	sum, ranges, err := m.Snapshot.DigestRanges(ctx, markRate(m.ID, d.rate))
 	if err != nil {
 		_ = m.Snapshot.Close() // what was read is of no use

@@ -80,6 +80,7 @@ type group struct {
 	replayTook atomic.Int64 // nanoseconds, of the newest promotion
 	started    time.Time
 	clients    func() int    // connections now; set once by Open
+	commands   func() uint64 // executed so far; set once by Open
 	met        chan struct{} // capacity 1: a session with a peer came up
 
 	confirming sync.Mutex // one confirm at a time

@@ -119,6 +119,7 @@ func (n *Node) newServers() (err error) {
 	}
 	n.mesh.Handle(streamForward, n.serveForwarded)
 	n.group.clients = func() int { return n.server.Stats().Clients }
+	n.group.commands = func() uint64 { return n.server.Stats().Commands }
 	n.admin = admin.NewHandler(adminAPI{n.group}, n.logger)
 	return n.newSentinel()
 }

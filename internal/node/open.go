@@ -44,6 +44,7 @@ func openGroup(o *Options, id identity, fresh bool, mesh *replicate.Mesh, journa
 	}
 	g.guard = newPauseGuard(o.PauseLimit)
 	g.digests = newDigests(o.Name, o.DigestRate, g.logger)
+	g.digests.busy = (&busyness{ops: g.operations}).now
 	if err := g.openState(id); err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ type Options struct {
 	MemTableBytes int64         // default: kv's
 	StallLimit    time.Duration // longest that the state or the log may stand still before the node stops. Default 5 s
 	BulkRate      int64         // bytes/s for snapshots and catch-up, 0 = unlimited
-	DigestRate    int64         // bytes/s for state digests, 0 = unlimited
+	DigestRate    int64         // bytes/s for state digests; 0 = as fast as clients let it (kv.Snapshot.YieldTo)
 
 	Heartbeat     time.Duration // on log streams. Default 100 ms
 	Gossip        time.Duration // exchange of epochs between nodes. Default 200 ms

@@ -12,6 +12,7 @@ import (
 
 	"repld/internal/admin"
 	"repld/internal/events"
+	"repld/internal/kv"
 )
 
 const (
@@ -158,10 +159,10 @@ func (g *group) selfVerifyWait(rate int64) time.Duration {
 		wait = max(wait, verifySlack+g.delayOf(ctx, peer))
 		cancel()
 	}
-	if rate > 0 {
-		wait += 2 * time.Duration(float64(g.state.size())/float64(rate)*float64(time.Second))
+	if rate <= 0 {
+		rate = kv.YieldFloor
 	}
-	return wait
+	return wait + 2*time.Duration(float64(g.state.size())/float64(rate)*float64(time.Second))
 }
 
 // size is about how many bytes a digest of the state reads.

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"repld/internal/admin"
+	"repld/internal/kv"
 	"repld/wal"
 )
 
@@ -88,12 +90,16 @@ func (g *group) askMark(ctx context.Context, active, id string) (wal.LSN, error)
 // verifySlack is how long a node may take beyond its delay.
 const verifySlack = 30 * time.Second
 
-// nodeDigest asks a node until it has the digest, for as long as its delay allows.
+// nodeDigest asks a node until it has the digest, for as long as its delay allows and the reading may take; a node that is not heard is given verifySlack.
 func (g *group) nodeDigest(ctx context.Context, node, id string, wait float64) admin.NodeDigest {
-	limit := time.Duration(wait * float64(time.Second))
+	limit, silence := time.Duration(wait*float64(time.Second)), time.Duration(0)
 	if limit <= 0 {
-		limit = verifySlack + g.delayOf(ctx, node)
+		rate := markRate(id, g.o.DigestRate)
+		def(&rate, kv.YieldFloor)
+		silence = verifySlack
+		limit = verifySlack + g.delayOf(ctx, node) + time.Duration(float64(g.state.size())/float64(rate)*float64(time.Second))
 	}
+	heard := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no digest within %s", limit))
 	defer cancel()
 	for {
@@ -109,6 +115,13 @@ func (g *group) nodeDigest(ctx context.Context, node, id string, wait float64) a
 		}
 		if ctx.Err() != nil {
 			return admin.NodeDigest{Node: node, Error: fmt.Sprintf("%v: %v", context.Cause(ctx), err)}
+		}
+		var said *peerError
+		switch {
+		case node == g.o.Name || errors.As(err, &said): // it has none yet
+			heard = time.Now()
+		case silence > 0 && time.Since(heard) > silence:
+			return admin.NodeDigest{Node: node, Error: fmt.Sprintf("no digest within %s: %v", silence, err)}
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):

@@ -48,7 +48,7 @@ func parse() (options, error) {
 	flag.BoolVar(&o.parts, "parts", false, "measure only the parts of repld: log append, replay")
 	flag.BoolVar(&o.keep, "keep", false, "leave the folder for a look")
 	flag.BoolVar(&o.verify, "verify", false, "measure only what comparing all copies (replctl verify) costs the clients of an active with one synchronous standby")
-	flag.StringVar(&o.verifyRate, "verify-rate", "8MiB", "with -verify: bytes a second that each node reads for it, as verify.rate; 0: unlimited")
+	flag.StringVar(&o.verifyRate, "verify-rate", "0", "with -verify: bytes a second that each node reads for it; 0: as replctl verify does, as fast as clients let it")
 	flag.BoolVar(&o.report, "report", false, "print the results of the JSON files that are the arguments as Markdown")
 	flag.Parse()
 	if o.files = flag.Args(); o.report != (len(o.files) > 0) {
