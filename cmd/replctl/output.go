@@ -18,6 +18,7 @@ const (
 
 // emit writes v as JSON or YAML, or calls table.
 func (a *app) emit(v any, table func(w io.Writer)) error {
+	a.endBar()
 	if a.format == formatTable {
 		table(a.out)
 		return nil

@@ -30,6 +30,7 @@ type app struct {
 	timeout time.Duration
 	now     func() time.Time
 	began   bool // the command line was understood
+	bar     bool // the cursor stands behind a progress bar
 }
 
 // execute runs one command line and returns the exit code.
@@ -41,6 +42,7 @@ func execute(ctx context.Context, s streams, args []string) int {
 	if err != nil && !a.began {
 		err = usageError("%v", err) // cobra found fault with the command line
 	}
+	a.endBar()
 	var coded *codeError
 	if err != nil && (!errors.As(err, &coded) || coded.err != nil) {
 		fmt.Fprintln(s.err, "replctl:", err)
@@ -144,15 +146,6 @@ func (a *app) ask(ctx context.Context, fn func(ctx context.Context, c *admin.Cli
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	return fn(ctx, c)
-}
-
-// progress prints the lines of long work to standard error, so that standard output holds the result alone.
-func (a *app) progress(e admin.Event) {
-	if e.Percent > 0 {
-		fmt.Fprintf(a.err, "  %s (%.0f %%)\n", e.Message, e.Percent)
-		return
-	}
-	fmt.Fprintf(a.err, "  %s\n", e.Message)
 }
 
 func (a *app) versionCmd() *cobra.Command {

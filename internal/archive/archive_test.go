@@ -2,10 +2,8 @@ package archive
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -273,22 +271,5 @@ func TestPath(t *testing.T) {
 	}
 	if _, err := Path(chunks, wal.Position{Epoch: 1, LSN: 4, Hash: 5}, 0); !errors.Is(err, ErrGap) {
 		t.Fatalf("another history: %v", err)
-	}
-}
-
-// A rate is kept to by all readers together.
-func TestPace(t *testing.T) {
-	p := newPace(1 << 20)
-	begin := time.Now()
-	if _, err := io.Copy(io.Discard, p.reader(t.Context(), bytes.NewReader(make([]byte, 256<<10)))); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(begin); took < 200*time.Millisecond {
-		t.Fatalf("256 KiB at 1 MiB/s took %s", took)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := io.Copy(io.Discard, p.reader(ctx, bytes.NewReader(make([]byte, 1<<20)))); !errors.Is(err, context.Canceled) {
-		t.Fatalf("a cancelled reader: %v", err)
 	}
 }

@@ -309,6 +309,16 @@ func TestArchiveGap(t *testing.T) {
 		}
 		return nil
 	})
+	if alarm := a.group.alarms.get(alarmArchive); !strings.Contains(alarm, "not archived since") {
+		t.Errorf("no alarm while the archive is out of order: %q", alarm)
+	}
+	until(t, func() error {
+		if n := a.group.log.Bytes(); n > 2*64<<10+64<<10 { // and the segment that is written
+			return fmt.Errorf("the log takes %d bytes, its budget is 64 KiB and as much again", n)
+		}
+		return nil
+	})
+	gone := a.group.log.Start().LSN
 	f.down.Store(false)
 	until(t, func() error {
 		if !strings.Contains(a.group.alarms.get(alarmArchive), "misses records") {
@@ -316,6 +326,17 @@ func TestArchiveGap(t *testing.T) {
 		}
 		return nil
 	})
+	if s := a.group.nodeStatus().Archive; s == nil || s.Gap < gone {
+		t.Errorf("status %+v, records up to LSN %d are gone", s, gone)
+	}
+	ar, err := archive.Open(t.Context(), archive.Options{Store: f, Cluster: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What the gap means: a moment behind it cannot be restored, and is not guessed at.
+	if _, err := Restore(t.Context(), RestoreOptions{Archive: ar, Of: "shop", Cluster: "x", Node: "r", Dir: t.TempDir(), ToLSN: gone + 1}); err == nil {
+		t.Error("a moment behind a gap was restored without a backup")
+	}
 	a.backup(t)
 	until(t, func() error {
 		if text := a.group.alarms.get(alarmArchive); text != "" {
@@ -323,6 +344,12 @@ func TestArchiveGap(t *testing.T) {
 		}
 		return nil
 	})
+	at, digest := a.digestNow(t)
+	a.archivedUpTo(t, at.LSN)
+	r, err := Restore(t.Context(), RestoreOptions{Archive: ar, Of: "shop", Cluster: "x", Node: "r", Dir: t.TempDir(), ToLSN: at.LSN})
+	if err != nil || r.Digest.Hash != digest {
+		t.Fatalf("restored behind the gap %+v, want digest %s: %v", r, digest, err)
+	}
 }
 
 // A restore that was broken off leaves a directory that no node opens, and that the next restore begins anew. What force replaces is moved aside.

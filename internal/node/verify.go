@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,6 +55,7 @@ func (g *group) verifyOnce(ctx context.Context, req admin.VerifyRequest, self bo
 	emit(admin.Event{Message: fmt.Sprintf("mark at lsn %d written by %s; each node digests its state there", at, active)})
 	var mu sync.Mutex
 	results := make([]admin.NodeDigest, len(g.nodes()))
+	waiting := slices.Clone(g.nodes())
 	var all sync.WaitGroup
 	for i, node := range g.nodes() {
 		all.Go(func() {
@@ -60,6 +63,7 @@ func (g *group) verifyOnce(ctx context.Context, req admin.VerifyRequest, self bo
 			mu.Lock()
 			defer mu.Unlock()
 			results[i] = d
+			waiting = slices.DeleteFunc(waiting, func(n string) bool { return n == node })
 			if d.Error == "" {
 				emit(admin.Event{Message: fmt.Sprintf("%s: digest %s of %d rows at %s", node, d.Digest, d.Rows, d.Position)})
 			}
@@ -68,6 +72,15 @@ func (g *group) verifyOnce(ctx context.Context, req admin.VerifyRequest, self bo
 	watched, done := context.WithCancel(ctx)
 	var keeping sync.WaitGroup
 	keeping.Go(func() { g.keepStates(watched, id) })
+	keeping.Go(func() {
+		each(watched, verifySays, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(waiting) > 0 {
+				emit(admin.Event{Message: fmt.Sprintf("after %s: %s still reading", time.Since(began).Round(time.Second), strings.Join(waiting, ", "))})
+			}
+		})
+	})
 	all.Wait()
 	done()
 	keeping.Wait()
@@ -85,6 +98,23 @@ func (g *group) askMark(ctx context.Context, active, id string) (wal.LSN, error)
 	var a markAnswer
 	err := g.peers.call(ctx, active, peerMark, markRequest{ID: id}, &a)
 	return a.LSN, err
+}
+
+// verifySays is how often a comparison that lasts says for whom it waits.
+const verifySays = 5 * time.Second
+
+// each calls fn now and then until ctx ends.
+func each(ctx context.Context, every time.Duration, fn func()) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			fn()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // verifySlack is how long a node may take beyond its delay.

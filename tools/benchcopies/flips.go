@@ -10,9 +10,6 @@ import (
 	"path/filepath"
 )
 
-// sampled is how many bytes are flipped, one at a time, in files drawn by their size.
-const sampled = 8
-
 // flips flips single bytes all over the archive and counts how many of them backup check finds. Every byte of a small archive is flipped by a test.
 func (b *bench) flips(ctx context.Context) (tried, found int, err error) {
 	var paths []string
@@ -33,7 +30,7 @@ func (b *bench) flips(ctx context.Context) (tried, found int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	for range sampled {
+	for range b.sampled {
 		at, file := b.rnd.Int64N(total), 0
 		for ends[file] <= at {
 			file++

@@ -31,6 +31,7 @@ const (
 type bench struct {
 	bin, dir string
 	mib      int
+	sampled  int
 	seed     uint64
 	socks    string
 	node     *exec.Cmd
@@ -79,6 +80,9 @@ func (b *bench) run(ctx context.Context) (r result, err error) {
 	}
 	r.increment, r.backup = next.Sent, max(r.backup, above)
 	b.say("after 1 %% of the keys were written again: %d bytes sent", next.Sent)
+	if r.compare, err = b.compare(ctx); err != nil {
+		return r, err
+	}
 	if err := b.archived(ctx, st.Committed); err != nil {
 		return r, err
 	}
@@ -262,22 +266,44 @@ func (b *bench) archived(ctx context.Context, to wal.LSN) error {
 	})
 }
 
-// backup makes a backup and measures by how much the node's memory rises above what it is before.
-func (b *bench) backup(ctx context.Context) (admin.BackupResult, int64, error) {
+// backup makes a backup and measures the node's memory.
+func (b *bench) backup(ctx context.Context) (r admin.BackupResult, above int64, err error) {
+	above, err = b.above(func() error {
+		r, err = b.admin.Backup(ctx, admin.BackupRequest{}, nil)
+		return err
+	})
+	return r, above, err
+}
+
+// above measures by how much the node's memory rises, while it does something, above what it is before.
+func (b *bench) above(do func() error) (int64, error) {
 	before, err := memory(b.node.Process.Pid, "VmRSS")
 	if err != nil {
-		return admin.BackupResult{}, 0, err
+		return 0, err
 	}
 	reset := fmt.Sprintf("/proc/%d/clear_refs", b.node.Process.Pid)
 	if err := os.WriteFile(reset, []byte("5"), 0); err != nil {
-		return admin.BackupResult{}, 0, fmt.Errorf("begin to measure the peak: %w", err)
+		return 0, fmt.Errorf("begin to measure the peak: %w", err)
 	}
-	r, err := b.admin.Backup(ctx, admin.BackupRequest{}, nil)
-	if err != nil {
-		return r, 0, err
+	if err := do(); err != nil {
+		return 0, err
 	}
 	peak, err := memory(b.node.Process.Pid, "VmHWM")
-	return r, peak - before, err
+	return peak - before, err
+}
+
+// compare has the running node digest all of its state, as replctl verify does on each node.
+func (b *bench) compare(ctx context.Context) (int64, error) {
+	return b.above(func() error {
+		v, err := b.admin.Verify(ctx, admin.VerifyRequest{WaitSeconds: time.Hour.Seconds()}, nil)
+		if err == nil && !v.OK {
+			err = fmt.Errorf("verify: %v", v.Notes)
+		}
+		if err == nil {
+			b.say("verify of the running node: %d rows of %d bytes", v.Nodes[0].Rows, v.Nodes[0].Bytes)
+		}
+		return err
+	})
 }
 
 // memory reads a line of a process's status, in bytes.
