@@ -65,9 +65,35 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	  done; \
 	done
 
-bench: build ## throughput and latency beside redis-server on the same disk (BENCH='-quick' for a glance)
+# The whole benchmark is made of pieces that each take less than ten minutes and leave bin/bench-PIECE.json; `make bench-report` makes tables of all. BENCH is added to each.
+BENCHPIECES := writes pipelines reads peers open overload parts sweep-clients sweep-value sweep-keys sweep-standbys
+
+bench: $(addprefix bench-,$(BENCHPIECES)) bench-report ## everything that docs/performance.md tells, beside redis-server and others on the same disk: an hour; each piece alone: make bench-writes, …
+
+BENCHRUN = @bin/bench -bin bin -dir .bench -piece $(@:bench-%=%) -json bin/$@.json
+
+.PHONY: bench-tool bench-servers bench-report $(addprefix bench-,$(BENCHPIECES))
+bench-tool: build
 	@go build -o bin/bench ./tools/bench
-	@bin/bench -bin bin $(BENCH)
+
+# The versions are pinned in tools/bench/peers/go.mod, so that their dependencies are not ours.
+bench-servers: ## bin/etcd and bin/nats-server, to be measured beside us
+	@cd tools/bench/peers && go build -o $(CURDIR)/bin/etcd go.etcd.io/etcd/server/v3 && go build -o $(CURDIR)/bin/nats-server github.com/nats-io/nats-server/v2
+
+bench-writes: bench-tool
+	$(BENCHRUN) -rows set:1,set:16,set:64,set:256 -rounds 5 -seconds 3 $(BENCH)
+
+bench-pipelines: bench-tool
+	$(BENCHRUN) -rows set:64x16,set:64:1024 -rounds 5 -seconds 3 $(BENCH)
+
+bench-reads: bench-tool
+	$(BENCHRUN) -systems repld,redis,bound -rows get:1,get:64,get:64x16 -rounds 5 -seconds 3 $(BENCH)
+
+bench-peers: bench-tool bench-servers
+	$(BENCHRUN) -systems repld1,etcd,postgres,nats -rows set:64 -rounds 5 -seconds 5 -keys 100000 $(BENCH)
+
+bench-report:
+	@bin/bench -report $(wildcard $(BENCHPIECES:%=bin/bench-%.json)) >bin/bench.md && echo "the tables are in bin/bench.md"
 
 .PHONY: bench-copies torture-restore
 bench-copies: build ## what copies cost: an incremental backup, the replay of a restore, memory (COPIES='-mib 2048')

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/xml"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -110,5 +112,58 @@ func TestResults(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in:\n%s", want, b.String())
 		}
+	}
+}
+
+func TestOpenLoop(t *testing.T) {
+	run := startReference(t)
+	const length = 200 * time.Millisecond
+	l := openLoad{conns: 3, under: 4, phases: []phase{{500, length}, {1000, length}}, keys: 50, value: 64}
+	flows, err := l.run(t.Context(), run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	due := 0
+	for i, f := range flows {
+		if f.unsent[0][1]+f.unsent[1][1] > 0 && t.Context().Err() == nil {
+			t.Logf("connection %d: %v due and unsent: the machine is slow", i, f.unsent)
+		}
+		due += f.unsent[0][0] + f.unsent[1][0] - f.unsent[0][1] - f.unsent[1][1]
+	}
+	if got := len(between(flows, 0, 2*length)); got != due || got == 0 {
+		t.Fatalf("%d answers of %d requests", got, due)
+	}
+	if lost, err := readBack(run.socket, l, flows); err != nil || lost != 0 {
+		t.Fatalf("%d lost, %v", lost, err)
+	}
+	for i, k := range flows[1].keys {
+		if k.accepted > 0 {
+			flows[1].keys[i].accepted++ // a write that the server does not have
+			break
+		}
+	}
+	if lost, err := readBack(run.socket, l, flows); err != nil || lost != 1 {
+		t.Fatalf("%d lost, %v: want 1", lost, err)
+	}
+}
+
+func TestPlot(t *testing.T) {
+	r := &results{}
+	for _, rate := range []float64{1000, 10000} {
+		r.offered(nameRepld, rate, 4, sample{PerSecond: rate, P50: time.Millisecond, P99: 3 * time.Millisecond})
+	}
+	var b strings.Builder
+	if err := r.plotCurves(&b); err != nil {
+		t.Fatal(err)
+	}
+	for d := xml.NewDecoder(strings.NewReader(b.String())); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("%v in:\n%s", err, b.String())
+		}
+	}
+	if n := strings.Count(b.String(), "<circle"); n != 4 {
+		t.Errorf("%d points, want 4", n)
 	}
 }

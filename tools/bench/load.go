@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -134,7 +133,7 @@ func (c *respConn) fill(ctx context.Context, first, step, depth int, o options) 
 		}
 		for ; sent > 0; sent-- {
 			if err := c.simple("+OK"); err != nil {
-				return fmt.Errorf("write all keys: %w", err)
+				return err
 			}
 		}
 		batch = batch[:0]

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -72,11 +74,30 @@ func (o options) folder() (string, error) {
 }
 
 func (r *results) measure(ctx context.Context, o options) (err error) {
-	if o.parts {
+	switch {
+	case o.parts:
 		r.Parts, err = parts(ctx, o)
 		return err
+	case o.overload:
+		r.Over, err = overloadRun(ctx, o)
+		return err
+	case len(o.rates) > 0:
+		if err := r.curves(ctx, o); err != nil || o.plot == "" {
+			return err
+		}
+		return toFile(o.plot, r.plotCurves)
+	default:
+		return r.compare(ctx, o)
 	}
-	return r.compare(ctx, o)
+}
+
+// toFile writes a whole file.
+func toFile(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
 }
 
 // compare has all systems take turns; who begins changes, because what is measured last meets a warmer disk.

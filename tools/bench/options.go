@@ -19,9 +19,12 @@ type options struct {
 	value    int
 	piece    string
 	json     string
+	plot     string
+	rates    []float64
 	keep     bool
 
 	parts      bool
+	overload   bool
 	verify     bool
 	verifyRate string
 	report     bool
@@ -30,7 +33,7 @@ type options struct {
 
 func parse() (options, error) {
 	var o options
-	var clients, rows, systems string
+	var clients, rows, systems, rates string
 	var quick, few bool
 	flag.StringVar(&o.bin, "bin", "bin", "folder with repld, and with others that are preferred to those in the PATH")
 	flag.StringVar(&o.dir, "dir", ".bench", "folder to work in, on the disk to measure; removed before and after")
@@ -45,7 +48,10 @@ func parse() (options, error) {
 	flag.BoolVar(&few, "few", false, "without the rows of pipelines and larger values")
 	flag.StringVar(&o.piece, "piece", "", "name of this piece of the whole, in the JSON and the report")
 	flag.StringVar(&o.json, "json", "", "also write the results to this `file`, - for standard output")
+	flag.StringVar(&rates, "rate", "", "open loop: requests a second, one or several as 5000,20000, that arrive whatever the server does, over as many connections as the last of -clients")
+	flag.StringVar(&o.plot, "plot", "", "with -rate: also draw throughput against latency to this SVG `file`")
 	flag.BoolVar(&o.parts, "parts", false, "measure only the parts of repld: log append, replay")
+	flag.BoolVar(&o.overload, "overload", false, "offer twice the capacity to the first of -systems, over as many connections as the last of -clients, for -seconds, between two times of half of it")
 	flag.BoolVar(&o.keep, "keep", false, "leave the folder for a look")
 	flag.BoolVar(&o.verify, "verify", false, "measure only what comparing all copies (replctl verify) costs the clients of an active with one synchronous standby")
 	flag.StringVar(&o.verifyRate, "verify-rate", "0", "with -verify: bytes a second that each node reads for it; 0: as replctl verify does, as fast as clients let it")
@@ -67,6 +73,16 @@ func parse() (options, error) {
 			return o, fmt.Errorf("-clients: %w", err)
 		}
 		o.clients = append(o.clients, n)
+	}
+	for s := range strings.SplitSeq(rates, ",") {
+		if rates == "" {
+			break
+		}
+		n, err := positive(s)
+		if err != nil {
+			return o, fmt.Errorf("-rate: %w", err)
+		}
+		o.rates = append(o.rates, float64(n))
 	}
 	o.systems = strings.Split(systems, ",")
 	o.rows = usualRows(o.clients, o.value, !few)

@@ -14,6 +14,7 @@ type process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
+	end  os.Signal // what asks it to stop
 }
 
 func start(name, log, program string, args ...string) (*process, error) {
@@ -27,7 +28,7 @@ func startAs(user *syscall.Credential, name, log, program string, args ...string
 		return nil, err
 	}
 	defer out.Close()
-	p := &process{name: name, cmd: exec.Command(program, args...), log: log, done: make(chan struct{})}
+	p := &process{name: name, cmd: exec.Command(program, args...), log: log, done: make(chan struct{}), end: syscall.SIGTERM}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: user}
 	if err := p.cmd.Start(); err != nil {
@@ -42,7 +43,7 @@ func startAs(user *syscall.Credential, name, log, program string, args ...string
 
 // stop asks, then kills.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it ended already
+	_ = p.cmd.Process.Signal(p.end) // an error means that it ended already
 	select {
 	case <-p.done:
 	case <-time.After(15 * time.Second):

@@ -19,6 +19,7 @@ type system struct {
 	gets      bool   // measured for GET too: one is enough of each kind of server
 	pipelines bool   // its clients can send many requests at once
 	needs     string // a program that has to be installed; "": none
+	hint      string // how it comes there
 	start     func(ctx context.Context, o options, dir string) (*running, error)
 }
 
@@ -67,6 +68,12 @@ const (
 	nameRedis  = "redis"
 	nameRedis1 = "redis + WAIT 1"
 
+	nameEtcd     = "etcd, 3 members"
+	namePostgres = "PostgreSQL, sync standby"
+	nameNats     = "NATS R3, sync always"
+
+	hintPeers = "make bench-servers builds it into bin"
+
 	startBound  = 30 * time.Second
 	pollingTime = 20 * time.Millisecond
 )
@@ -74,9 +81,12 @@ const (
 func allSystems() []system {
 	return []system{
 		{id: "repld", name: nameRepld, gets: true, pipelines: true, start: startRepld},
-		{id: "redis", name: nameRedis, gets: true, pipelines: true, needs: "redis-server", start: startRedis},
+		{id: "redis", name: nameRedis, gets: true, pipelines: true, needs: "redis-server", hint: "Debian: redis-server", start: startRedis},
 		{id: "repld1", name: nameRepld1, pipelines: true, start: startRepldPair},
-		{id: "redis1", name: nameRedis1, pipelines: true, needs: "redis-server", start: startRedisPair},
+		{id: "redis1", name: nameRedis1, pipelines: true, needs: "redis-server", hint: "Debian: redis-server", start: startRedisPair},
+		{id: "etcd", name: nameEtcd, gets: true, needs: "etcd", hint: hintPeers, start: startEtcd},
+		{id: "postgres", name: namePostgres, gets: true, needs: "postgres", hint: "Debian: postgresql-15, installed with RUNLEVEL=1 so that it starts no server of its own", start: startPostgres},
+		{id: "nats", name: nameNats, needs: "nats-server", hint: hintPeers, start: startNats},
 		{id: "bound", name: nameBound, gets: true, pipelines: true, start: startBoundPair},
 	}
 }
@@ -92,7 +102,7 @@ func systems(o options) (out []system, left []string, err error) {
 		if s := all[i]; s.needs == "" || o.program(s.needs) != "" {
 			out = append(out, s)
 		} else {
-			left = append(left, fmt.Sprintf("%s: %s is not installed", s.name, s.needs))
+			left = append(left, fmt.Sprintf("%s: %s is not installed (%s)", s.name, s.needs, s.hint))
 		}
 	}
 	if len(out) == 0 {
@@ -118,27 +128,11 @@ func measure(ctx context.Context, o options, s system, r *results) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	dir, err := o.folder()
+	run, stop, err := started(ctx, o, s)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	run, err := s.start(ctx, o, dir)
-	if run != nil {
-		defer run.stop()
-	}
-	if err != nil {
-		return err
-	}
-	if err := fill(ctx, run, o); err != nil {
-		return errors.Join(fmt.Errorf("write all keys: %w", err), run.dead())
-	}
-	// Everybody has buffers to flush: that is not what is measured.
-	warm := o
-	warm.seconds = min(2, o.seconds)
-	if _, err := load(ctx, run, row{requestSet, 16, 1, o.value}, warm); err != nil {
-		return errors.Join(fmt.Errorf("warm up: %w", err), run.dead())
-	}
+	defer stop()
 	for _, x := range rows {
 		got, err := load(ctx, run, x, o)
 		if err != nil {
@@ -148,6 +142,39 @@ func measure(ctx context.Context, o options, s system, r *results) error {
 		fmt.Fprintf(os.Stderr, "  %v: %.0f/s  p50 %v p99 %v\n", x, got.PerSecond, got.P50, got.P99)
 	}
 	return r.memoryOf(s.name, run)
+}
+
+// started is the system on an empty folder with all keys written, warm, and what stops it.
+func started(ctx context.Context, o options, s system) (_ *running, stop func(), err error) {
+	dir, err := o.folder()
+	if err != nil {
+		return nil, nil, err
+	}
+	run, err := s.start(ctx, o, dir)
+	end := func() {
+		if run != nil {
+			run.stop()
+		}
+		_ = os.RemoveAll(dir) // what is left is removed with its parent, which says if that fails
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := fill(ctx, run, o); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("write all keys: %w", err), run.dead())
+	}
+	// Everybody has buffers to flush: that is not what is measured.
+	warm := o
+	warm.seconds = min(2, o.seconds)
+	if _, err := load(ctx, run, row{requestSet, 16, 1, o.value}, warm); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("warm up: %w", err), run.dead())
+	}
+	return run, end, nil
 }
 
 // memoryOf notes the peaks of all processes of a system.
