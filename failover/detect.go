@@ -65,6 +65,7 @@ type peerView struct {
 	ever      bool
 	beat      Beat
 	lost      bool // a connection was reset since the last sign of life
+	lostAt    Mono // when
 	dead      bool // and a new one was refused: its process is gone
 	suspected bool
 }
@@ -116,7 +117,7 @@ func (d *Detector) Step(ob Observation) []Measure {
 		}
 	case LinkLost:
 		if p := d.peers[ob.Node]; p != nil {
-			p.lost = true
+			p.lost, p.lostAt = true, d.now
 		}
 	case LinkRefused:
 		if p := d.peers[ob.Node]; p != nil && p.lost && p.ever {
@@ -162,8 +163,14 @@ func (d *Detector) beatHeard(b Beat) {
 	d.alive(b.Node, p)
 }
 
+// alive notes a sign of life. One that is told just after the loss of a connection may have been read before it, by another goroutine, and is no reason to doubt
+// the loss: without that, the last words of a process that was killed took the proof of its death away, and its silence had to be waited for.
 func (d *Detector) alive(node string, p *peerView) {
-	p.heard, p.ever, p.lost, p.dead = d.now, true, false, false
+	p.heard, p.ever = d.now, true
+	if p.lost && d.now-p.lostAt < d.o.Interval {
+		return
+	}
+	p.lost, p.dead = false, false
 	if p.suspected {
 		p.suspected = false
 		d.emit(Recovered{Node: node})

@@ -120,6 +120,8 @@ type Promise struct {
 	// old is the promise to an earlier active, "" when there were several.
 	old      string
 	oldUntil Mono
+
+	gone map[string]bool // nodes whose process is known to be gone
 }
 
 // Start is called when the process starts: what it promised before is not known any more, so it counts as promised now, to the holder of the epoch that it obeys and to any
@@ -129,10 +131,14 @@ func (p *Promise) Start(holder string, epoch wal.Epoch, now Mono) {
 	p.old, p.oldUntil = "", p.until
 }
 
-// Heard notes an acked heartbeat of the active of epoch.
-func (p *Promise) Heard(holder string, epoch wal.Epoch, now Mono) {
+// Heard notes a heartbeat of the active of epoch, and reports whether it may be acked: not to a process that is known to be gone, whose last words are answered late. Nobody
+// takes that ack, and the next active would wait for the end of a lease that nobody has.
+func (p *Promise) Heard(holder string, epoch wal.Epoch, now Mono) bool {
+	if p.gone[holder] {
+		return false
+	}
 	if epoch < p.epoch {
-		return
+		return true
 	}
 	if epoch > p.epoch && p.until > now {
 		if p.old = p.holder; p.oldUntil > now {
@@ -141,10 +147,15 @@ func (p *Promise) Heard(holder string, epoch wal.Epoch, now Mono) {
 		p.oldUntil = max(p.oldUntil, p.until)
 	}
 	p.holder, p.epoch, p.until = holder, epoch, now+p.Length
+	return true
 }
 
 // Dead notes the proof that holder's process is gone: it answers no reads any more.
 func (p *Promise) Dead(holder string) {
+	if p.gone == nil {
+		p.gone = map[string]bool{}
+	}
+	p.gone[holder] = true
 	if p.holder == holder {
 		p.until = 0
 	}
@@ -152,6 +163,9 @@ func (p *Promise) Dead(holder string) {
 		p.oldUntil = 0
 	}
 }
+
+// Alive notes that a node is there again.
+func (p *Promise) Alive(node string) { delete(p.gone, node) }
 
 // Left returns for how much longer an active of an epoch below `epoch` may answer reads by this voter's word, and its name ("" if there may be
 // several).

@@ -177,6 +177,9 @@ func (v *voter) note(m failover.Measure) {
 		}
 	case failover.Recovered:
 		v.o.logger.Info("node heard again", "peer", m.Node)
+		v.promise.Lock()
+		v.promise.Alive(m.Node)
+		v.promise.Unlock()
 	case failover.Waits:
 		v.o.logger.Info("no failover yet", "reason", m.Reason)
 		v.waits.Store(&m.Reason)
@@ -245,7 +248,9 @@ func (v *voter) ack(b failover.Beat) heartbeat.Ack {
 		return a
 	}
 	now := v.o.clock()
-	v.promise.Heard(b.Node, b.Epoch, now)
+	if !v.promise.Heard(b.Node, b.Epoch, now) {
+		return a
+	}
 	of, left := v.promise.Left(b.Epoch, now)
 	a.Supports, a.Of, a.Left = true, of, time.Duration(left)
 	return a

@@ -109,6 +109,8 @@ func (v *voter) do(m failover.Measure) {
 			v.promise.Dead(m.Node)
 			v.acked.over = v.acked.over || v.acked.node == m.Node
 		}
+	case failover.Recovered:
+		v.promise.Alive(m.Node)
 	case failover.AskVotes:
 		for _, o := range s.nodes {
 			if o != p.n {
@@ -296,7 +298,9 @@ func (v *voter) ack(b failover.Beat) beatAck {
 		return a
 	}
 	now := p.n.clock()
-	v.promise.Heard(b.Node, b.Epoch, now)
+	if !v.promise.Heard(b.Node, b.Epoch, now) {
+		return a
+	}
 	a.of, a.left = v.promise.Left(b.Epoch, now)
 	a.supports = true
 	v.acked.node, v.acked.epoch, v.acked.at, v.acked.over = b.Node, b.Epoch, now, false
