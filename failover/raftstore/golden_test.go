@@ -1,12 +1,19 @@
 package raftstore
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"repld/failover"
 )
 
 var writeGolden = flag.Bool("write", false, "make the golden journals anew; only for a version that adds some")
@@ -69,5 +76,46 @@ func TestGoldenJournals(t *testing.T) {
 	}
 	if got := text(t, j) + "\n"; got != string(want) {
 		t.Fatalf("the journals hold\n%s, want\n%s", got, want)
+	}
+}
+
+// A journal of a newer version is refused by name; nothing is cut from it, and it is not taken for damage that the other journal mends.
+func TestNewerJournalIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(golden)); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.journal"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	kept := map[string][]byte{}
+	for _, path := range files {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[3]++
+		n := binary.LittleEndian.Uint32(b[4:])
+		binary.LittleEndian.PutUint64(b[16:], recordHash(0, b[:recordHeader+int(n)]))
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		kept[path] = b
+	}
+	o := Options{FS: vfs.Default, Dir: dir, Node: "a", Voters: []string{"a"}}
+	o.EnsureDefaults()
+	j, err := openJournal(o)
+	if err == nil {
+		_ = j.close()
+	}
+	if !errors.Is(err, failover.ErrVersion) || !strings.Contains(err.Error(), "RPJ2") {
+		t.Fatalf("a newer journal: %v", err)
+	}
+	for path, want := range kept {
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s was changed: %v", path, err)
+		}
 	}
 }

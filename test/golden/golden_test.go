@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -264,8 +265,28 @@ func TestNewerIsRefused(t *testing.T) {
 			})
 		}, open, wal.ErrVersion, "segment version 2"},
 		{"epoch", "node", func(t *testing.T, dir string) {
-			patch(t, dir+"/groups/default/epoch", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("RPE1"), []byte("RPE2")) })
-		}, open, nil, "epoch"},
+			patch(t, dir+"/groups/default/epoch", func(b []byte) []byte { return newerBoxes(t, b, "RPE1") })
+		}, open, failover.ErrVersion, "RPE2"},
+		{"one epoch slot", "node", func(t *testing.T, dir string) { // the other one may be older: a promise would be forgotten
+			patch(t, dir+"/groups/default/epoch", func(b []byte) []byte {
+				half := len(b) / 2
+				return append(newerBoxes(t, b[:half], "RPE1"), b[half:]...)
+			})
+		}, open, failover.ErrVersion, "RPE2"},
+		{"token", "node", func(t *testing.T, dir string) {
+			patch(t, only(t, dir+"/groups/default/token/*.token"), func(b []byte) []byte { return newerBoxes(t, b, "RPT1") })
+		}, open, failover.ErrVersion, "RPT2"},
+		{"identity", "node", func(t *testing.T, dir string) {
+			patch(t, dir+"/identity", func(b []byte) []byte {
+				const slot = 1024
+				for at := 0; at < len(b); at += slot {
+					s := b[at : at+slot]
+					copy(s, bytes.Replace(s, []byte(`"format":1`), []byte(`"format":2`), 1))
+					le64(s[slot-8:], xxhash.Sum64(s[:slot-8]))
+				}
+				return b
+			})
+		}, open, nil, "format 2, this program knows 1"},
 		{"state", "node", func(t *testing.T, dir string) {
 			from := only(t, dir+"/groups/default/state/marker.format-version.*")
 			must(t, os.Rename(from, from[:len(from)-3]+"999"))
@@ -295,6 +316,21 @@ func TestNewerIsRefused(t *testing.T) {
 			_, err := archive.Open(context.Background(), archive.Options{URL: "file://" + dir, Cluster: "golden"})
 			return err
 		}, archive.ErrVersion, "2"},
+		{"backup", "archive", func(t *testing.T, dir string) {
+			patch(t, only(t, dir+"/golden/default/backups/*.json"), func(b []byte) []byte {
+				_, body, _ := bytes.Cut(b, []byte("\n"))
+				body = bytes.Replace(body, []byte(`"format":1`), []byte(`"format":2`), 1)
+				sum := sha256.Sum256(body)
+				return append([]byte(hex.EncodeToString(sum[:])+"\n"), body...)
+			})
+		}, func(dir string) error {
+			ar, err := archive.Open(context.Background(), archive.Options{URL: "file://" + dir, Cluster: "golden"})
+			if err != nil {
+				return err
+			}
+			_, err = ar.Backups(context.Background())
+			return err
+		}, archive.ErrVersion, "backup of format 2, this program knows 1"},
 	} {
 		t.Run(x.what, func(t *testing.T) {
 			dir, _ := copied(t, x.name)
@@ -305,6 +341,32 @@ func TestNewerIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newerBoxes raises the version of every box of a kind in b (failover/doc.go draws them), with its hash.
+func newerBoxes(t *testing.T, b []byte, magic string) []byte {
+	t.Helper()
+	b = bytes.Clone(b)
+	found := 0
+	for at := 0; ; {
+		i := bytes.Index(b[at:], []byte(magic))
+		if i < 0 {
+			break
+		}
+		at += i
+		box := b[at:]
+		box[3]++
+		n := int(binary.LittleEndian.Uint32(box[4:]))
+		d := xxhash.New()
+		_, _ = d.Write(box[:16])
+		_, _ = d.Write(box[24 : 24+n])
+		le64(box[16:], d.Sum64())
+		found++
+	}
+	if found == 0 {
+		t.Fatalf("no %s in %d bytes", magic, len(b))
+	}
+	return b
 }
 
 func le64(b []byte, v uint64) {
@@ -321,4 +383,37 @@ func TestEpochSlots(t *testing.T) {
 		t.Fatalf("%+v, %+v, %v; want epoch %d", slots, rec, err, want.Epoch)
 	}
 	must(t, slots.Close())
+}
+
+// So are the token, the identity, and the text of a receipt. The journals of the raft store are opened beside their package.
+func TestToken(t *testing.T) {
+	dir, want := copied(t, "node")
+	store, err := failover.OpenFileStore(failover.FileStoreOptions{Dir: filepath.Join(dir, "groups", "default", "token")})
+	must(t, err)
+	rec, err := store.Load(t.Context())
+	if err != nil || rec.Epoch != want.Epoch || rec.Holder != "a" {
+		t.Fatalf("%+v, %v; want epoch %d of a", rec, err, want.Epoch)
+	}
+	must(t, store.Close())
+}
+
+func TestIdentity(t *testing.T) {
+	dir, _ := copied(t, "node")
+	said, err := node.CheckIdentity(vfs.Default, dir)
+	if err != nil || !strings.Contains(said, "node a of cluster golden") {
+		t.Fatalf("%q, %v", said, err)
+	}
+}
+
+func TestReceipt(t *testing.T) {
+	_, want := copied(t, "node")
+	text := want.Log.String()
+	if p, err := wal.ParsePosition(text); err != nil || p != want.Log {
+		t.Fatalf("%s: %v, %v", text, p, err)
+	}
+	for _, newer := range []string{"2:" + text, text + "/2", strings.Replace(text, "/", ":", 1), ""} {
+		if p, err := wal.ParsePosition(newer); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", newer)) {
+			t.Errorf("receipt %q was read as %v: %v", newer, p, err)
+		}
+	}
 }
