@@ -21,7 +21,7 @@
 //     have limits. Nothing is written outside the incoming directory, and nothing is followed.
 //   - Snapshots kept for resuming are few and expire: they hold disk space that compactions would free.
 //
-// A Ring keeps recent checkpoints on the node itself, for rewinding and drills:
+// A Ring keeps recent checkpoints on the node itself, for rewinding:
 //
 //	ring/making/         being made: files linked, synced, hashed; snapshot.json written; then renamed, so that a name below says that it is whole
 //	ring/LSN-EPOCH-ID/   a checkpoint; its digest is added later, by replacing snapshot.json

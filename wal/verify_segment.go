@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -42,6 +43,9 @@ func (v *verifier) frame(w *walker, st step, row *SegmentReport) error {
 	} else if err := v.o.OnFrame(f); err != nil {
 		return err
 	}
+	if err := v.joinMark(w, st, row); err != nil {
+		return err
+	}
 	before := w.off
 	w.accept(st)
 	if row.FirstEpoch == 0 {
@@ -53,6 +57,31 @@ func (v *verifier) frame(w *walker, st step, row *SegmentReport) error {
 	if before/readChunk != w.off/readChunk {
 		v.o.Progress(v.rep.Bytes, v.total)
 	}
+	return nil
+}
+
+// joinMark checks all of the mark before a frame. To follow the chain its first header is enough, so that recovery passes over damage in the rest; but the second one is what recovery
+// goes by when the first is damaged, so a disk that has lost it has lost something.
+func (v *verifier) joinMark(w *walker, st step, row *SegmentReport) error {
+	if !st.joined {
+		return nil
+	}
+	for again := true; ; again = false {
+		b, err := w.win.bytes(w.off, int(st.off-w.off))
+		if err != nil {
+			return fmt.Errorf("read segment %s at offset %d: %w", row.File, w.off, err)
+		}
+		if j, ok := decodeJoin(b); ok && bytes.Equal(b, j.append(nil)) {
+			return nil
+		}
+		if !again {
+			break
+		}
+		w.win.drop() // a daemon may be writing
+	}
+	v.problem(&CorruptError{File: row.File, Offset: w.off, Expected: fmt.Sprintf("a join mark of %d bytes before LSN %d", st.off-w.off, st.head.First), Found: "one with other bytes",
+		Good: w.pos, Advice: "no record is missing; look after the disk"})
+	row.State = stateDamaged
 	return nil
 }
 

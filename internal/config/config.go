@@ -307,7 +307,7 @@ type Ship struct {
 
 // Checkpoints are copies of the state that a node keeps for itself, as links.
 type Checkpoints struct {
-	Every time.Duration `key:"every" default:"15m" zero:"ok" doc:"time between two checkpoints of the state, kept here for rewinding and drills; 0s: only on request"`
+	Every time.Duration `key:"every" default:"15m" zero:"ok" doc:"time between two checkpoints of the state, kept here for rewinding; 0s: only on request"`
 	Count int           `key:"count" default:"3" doc:"how many are kept"`
 	Age   time.Duration `key:"age" default:"24h" zero:"ok" doc:"older ones are dropped, but for the newest; 0s: none"`
 	Bytes Size          `key:"bytes" default:"0" zero:"ok" doc:"what they may take beyond the state itself; 0: no bound, but they go first when the disk is short"`

@@ -86,7 +86,7 @@ type Options struct {
 	Archive ArchiveOptions
 	// Ship makes a node without peers a standby that lives from an archive alone.
 	Ship ShipOptions
-	// Checkpoints that this node keeps of its state, for rewinding and drills.
+	// Checkpoints that this node keeps of its state, for rewinding.
 	Checkpoints CheckpointOptions
 	Hooks       HookOptions
 	Client      server.Options // Backend and Logger are filled in
