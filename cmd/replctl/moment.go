@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"repld/internal/admin"
+	"repld/internal/node"
 	"repld/wal"
 )
 
@@ -22,9 +23,11 @@ type momentFlags struct {
 	time       string
 	since      string
 	before     string
+	flags      *pflag.FlagSet
 }
 
 func (m *momentFlags) add(f *pflag.FlagSet) {
+	m.flags = f
 	f.Uint64Var(&m.lsn, "to-lsn", 0, "end the history behind this `LSN`; what comes after is set aside")
 	f.StringVar(&m.time, "to-time", "", "end it behind what was written by this `time`: RFC 3339, or a duration before now like 10m")
 	f.StringVar(&m.before, "before", "", "end it before the first record with such an `effect`: 'DEL user:*', 'SET price:*', 'ANY tmp:*', CLEAR")
@@ -45,6 +48,14 @@ func (m *momentFlags) into(req *admin.PromoteRequest, now time.Time) error {
 		}
 		if !at.IsZero() {
 			*t.into = &at
+		}
+	}
+	if m.lsn == 0 && m.flags.Changed("to-lsn") {
+		return usageError("--to-lsn 0: the first record is 1")
+	}
+	if m.before != "" { // before the node is held for it
+		if err := node.CheckPredicate(m.before); err != nil {
+			return usageError("--before: %v", err)
 		}
 	}
 	given := 0

@@ -9,6 +9,7 @@ import (
 
 	"repld/internal/admin"
 	"repld/internal/server"
+	"repld/wal"
 )
 
 func (a *app) receiptCmd() *cobra.Command {
@@ -28,6 +29,9 @@ func (a *app) receiptCmd() *cobra.Command {
 The exit code is 0 when it is in every node's history, 6 when it is not in that of a node, 1 when nobody says not-in but somebody does not know.`,
 		Example: "  replctl receipt check 3/1042/9f86d081884c7d65",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := wal.ParsePosition(args[0]); err != nil {
+				return usageError("%v", err)
+			}
 			return a.ask(cmd.Context(), func(ctx context.Context, c *admin.Client) error {
 				out, err := c.Receipt(ctx, admin.ReceiptRequest{Receipt: args[0]})
 				if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"repld/internal/admin"
 	"repld/internal/config"
@@ -65,7 +66,10 @@ The socket is found by --socket, else REPLD_ADMIN_SOCKET, else in the node's con
   replctl verify
   replctl log grep 'cart:*' --since 1h`,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkGlobals() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.began = true
+			return errors.Join(notEmpty(cmd.Flags()), a.checkGlobals())
+		},
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -84,8 +88,17 @@ The socket is found by --socket, else REPLD_ADMIN_SOCKET, else in the node's con
 	return root
 }
 
+// notEmpty refuses flags that were given without a value, as by a variable of a script that is not set: promote --before "$EFFECT" must not be an ordinary promotion then.
+func notEmpty(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && f.Name != "reason" && f.Name != "note" {
+			err = usageError("--%s is empty", f.Name)
+		}
+	})
+	return err
+}
+
 func (a *app) checkGlobals() error {
-	a.began = true
 	switch a.format {
 	case formatTable, formatJSON, formatYAML:
 	default:

@@ -62,7 +62,7 @@ func OpenStore(text string) (Store, error) {
 		if u.Host != "" || !filepath.IsAbs(u.Path) || u.RawQuery != "" {
 			return nil, fmt.Errorf("archive url %q: want file:///an/absolute/path", text)
 		}
-		return newFileStore(u.Path)
+		return newFileStore(u.Path), nil
 	case "s3":
 		return newS3(u)
 	}
@@ -74,18 +74,17 @@ type fileStore struct{ dir string }
 
 const tmpMark = ".tmp-"
 
-func newFileStore(dir string) (*fileStore, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("archive: %w", err)
-	}
-	return &fileStore{dir: dir}, nil
-}
+// newFileStore makes nothing: a folder whose name is misspelt is not to be there because somebody has looked into it. Put makes it.
+func newFileStore(dir string) *fileStore { return &fileStore{dir: dir} }
 
 func (s *fileStore) path(key string) string { return filepath.Join(s.dir, filepath.FromSlash(key)) }
 
 // Put implements Store: written aside, synced, renamed, and the folder synced.
 func (s *fileStore) Put(ctx context.Context, key string, r io.Reader, _ int64) (err error) {
 	path := s.path(key)
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
 	if err := makeSynced(filepath.Dir(path), s.dir); err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}

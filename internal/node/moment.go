@@ -202,6 +202,11 @@ func (a adminAPI) promoteToMoment(ctx context.Context, req admin.PromoteRequest,
 	if a.active() {
 		return admin.PromoteResult{}, usage("node %s is the active and has applied all that it acknowledged: promote a standby that is behind, or restore a backup", a.o.Name)
 	}
+	if req.Before != "" {
+		if err := CheckPredicate(req.Before); err != nil { // nothing is held for a word that is misspelt
+			return admin.PromoteResult{}, err
+		}
+	}
 	if !req.Plan {
 		if err := a.holdNow("promotion to a moment"); err != nil {
 			return admin.PromoteResult{}, err

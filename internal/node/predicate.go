@@ -41,6 +41,12 @@ func parsePredicate(text string) (predicate, error) {
 	return p, nil
 }
 
+// CheckPredicate says what is wrong with a predicate over effects, as in admin.PromoteRequest.Before.
+func CheckPredicate(text string) error {
+	_, err := parsePredicate(text)
+	return err
+}
+
 func usage(format string, args ...any) error {
 	return &admin.Error{Code: admin.CodeUsage, Message: fmt.Sprintf(format, args...)}
 }
