@@ -66,7 +66,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	done
 
 # The whole benchmark is made of pieces that each take less than ten minutes and leave bin/bench-PIECE.json; `make bench-report` makes tables of all. BENCH is added to each.
-BENCHPIECES := writes pipelines reads peers open overload parts sweep-clients sweep-value sweep-keys sweep-standbys
+BENCHPIECES := writes pipelines reads peers open overload parts wals sweep-clients sweep-value sweep-keys sweep-cache sweep-standbys
 
 bench: $(addprefix bench-,$(BENCHPIECES)) bench-report ## everything that docs/performance.md tells, beside redis-server and others on the same disk: an hour; each piece alone: make bench-writes, …
 
@@ -91,6 +91,35 @@ bench-reads: bench-tool
 
 bench-peers: bench-tool bench-servers
 	$(BENCHRUN) -systems repld1,etcd,postgres,nats -rows set:64 -rounds 5 -seconds 5 -keys 100000 $(BENCH)
+
+bench-open: bench-tool
+	$(BENCHRUN) -systems repld1,redis1,bound -rate 1000,2000,5000,10000,20000,30000,40000,60000 -clients 64 -rounds 3 -seconds 3 -plot bin/bench-open.svg $(BENCH)
+
+bench-overload: bench-tool
+	$(BENCHRUN) -overload -systems repld1 -clients 64 -seconds 10 $(BENCH)
+
+bench-parts: bench-tool
+	$(BENCHRUN) -parts -seconds 3 -rounds 3 $(BENCH)
+
+bench-wals:
+	@mkdir -p bin && cd tools/bench/peers && go build -o $(CURDIR)/bin/ ./wals
+	@bin/wals -dir .bench -json bin/$@.json -seconds 3 -rounds 5 $(BENCH)
+
+bench-sweep-clients: bench-tool
+	$(BENCHRUN) -sweep clients -rounds 3 -seconds 1.5 -keys 100000 $(BENCH)
+
+bench-sweep-value: bench-tool
+	$(BENCHRUN) -sweep value -rounds 3 -seconds 2 -keys 10000 $(BENCH)
+
+bench-sweep-keys: bench-tool
+	$(BENCHRUN) -sweep keys -systems repld,redis -rounds 1 -seconds 5 -keys 5000000 $(BENCH)
+
+# More than the cache of 256 MiB holds.
+bench-sweep-cache: bench-tool
+	$(BENCHRUN) -systems repld -rows set:64,get:64 -rounds 1 -seconds 5 -keys 20000000 $(BENCH)
+
+bench-sweep-standbys: bench-tool
+	$(BENCHRUN) -sweep standbys -rounds 3 -seconds 3 -keys 100000 $(BENCH)
 
 bench-report:
 	@bin/bench -report $(wildcard $(BENCHPIECES:%=bin/bench-%.json)) >bin/bench.md && echo "the tables are in bin/bench.md"

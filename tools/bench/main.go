@@ -78,6 +78,8 @@ func (r *results) measure(ctx context.Context, o options) (err error) {
 	case o.parts:
 		r.Parts, err = parts(ctx, o)
 		return err
+	case o.sweep != "":
+		return r.sweep(ctx, o)
 	case o.overload:
 		r.Over, err = overloadRun(ctx, o)
 		return err

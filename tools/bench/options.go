@@ -25,6 +25,7 @@ type options struct {
 
 	parts      bool
 	overload   bool
+	sweep      string
 	verify     bool
 	verifyRate string
 	report     bool
@@ -52,6 +53,7 @@ func parse() (options, error) {
 	flag.StringVar(&o.plot, "plot", "", "with -rate: also draw throughput against latency to this SVG `file`")
 	flag.BoolVar(&o.parts, "parts", false, "measure only the parts of repld: log append, replay")
 	flag.BoolVar(&o.overload, "overload", false, "offer twice the capacity to the first of -systems, over as many connections as the last of -clients, for -seconds, between two times of half of it")
+	flag.StringVar(&o.sweep, "sweep", "", "how cost grows with one thing: clients (1 to 1,024), value (16 B to 1 MiB), keys (10,000 to -keys), standbys (0 to 4)")
 	flag.BoolVar(&o.keep, "keep", false, "leave the folder for a look")
 	flag.BoolVar(&o.verify, "verify", false, "measure only what comparing all copies (replctl verify) costs the clients of an active with one synchronous standby")
 	flag.StringVar(&o.verifyRate, "verify-rate", "0", "with -verify: bytes a second that each node reads for it; 0: as replctl verify does, as fast as clients let it")

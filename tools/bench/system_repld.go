@@ -21,39 +21,60 @@ func startRepld(ctx context.Context, o options, dir string) (*running, error) {
 }
 
 func startRepldPair(ctx context.Context, o options, dir string) (*running, error) {
+	return startRepldWith(ctx, o, dir, 1)
+}
+
+// startRepldWith starts an active with so many standbys, one of which has to have a write before it is answered.
+func startRepldWith(ctx context.Context, o options, dir string, standbys int) (*running, error) {
+	if standbys == 0 {
+		return startRepld(ctx, o, dir)
+	}
 	run := &running{}
-	ports, err := freePorts(2)
+	ports, err := freePorts(standbys + 1)
 	if err != nil {
 		return run, err
 	}
-	more := fmt.Sprintf("peers:\n  - {name: a, addr: \"127.0.0.1:%d\"}\n  - {name: b, addr: \"127.0.0.1:%d\"}\ninsecure: true\nsync: {k: 1}\n", ports[0], ports[1])
-	a, err := run.repld(o, dir, "a", more)
-	if err != nil {
-		return run, err
+	more := "peers:\n"
+	for i, port := range ports {
+		more += fmt.Sprintf("  - {name: %s, addr: \"127.0.0.1:%d\"}\n", nodeName(i), port)
 	}
-	b, err := run.repld(o, dir, "b", more)
-	if err != nil {
-		return run, err
+	more += "insecure: true\nsync: {k: 1}\n"
+	var nodes []*repldNode
+	for i := range ports {
+		n, err := run.repld(o, dir, nodeName(i), more)
+		if err != nil {
+			return run, err
+		}
+		nodes = append(nodes, n)
 	}
-	run.socket = a.client
-	for _, n := range []*repldNode{a, b} {
+	run.socket = nodes[0].client
+	for _, n := range nodes {
 		if err := n.wait(ctx, run, func(admin.NodeStatus) bool { return true }); err != nil {
 			return run, err
 		}
 	}
-	// Until both have met, the promotion of a blank cluster is refused.
+	// Until all have met, the promotion of a blank cluster is refused.
 	var last error
 	err = poll(ctx, run, func(ctx context.Context) bool {
-		_, last = a.admin.Promote(ctx, admin.PromoteRequest{Reason: "benchmark"}, nil)
+		_, last = nodes[0].admin.Promote(ctx, admin.PromoteRequest{Reason: "benchmark"}, nil)
 		return last == nil
 	})
 	if err != nil {
 		return run, errors.Join(err, last)
 	}
-	if err := b.wait(ctx, run, func(s admin.NodeStatus) bool { return s.Role == admin.RoleStandby && s.Link == "stream" && s.Voter }); err != nil {
-		return run, err
+	for _, n := range nodes[1:] {
+		if err := n.follows(ctx, run); err != nil {
+			return run, err
+		}
 	}
 	return run, poll(ctx, run, writable(run.socket))
+}
+
+func nodeName(i int) string { return string(rune('a' + i)) }
+
+// follows waits until a standby counts.
+func (n *repldNode) follows(ctx context.Context, r *running) error {
+	return n.wait(ctx, r, func(s admin.NodeStatus) bool { return s.Role == admin.RoleStandby && s.Link == "stream" && s.Voter })
 }
 
 // writable has a write accepted: the role is told a moment before the gate opens.

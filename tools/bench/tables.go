@@ -62,6 +62,7 @@ func (r *results) print(w io.Writer, markdown bool) {
 	for _, l := range r.LeftOut {
 		fmt.Fprintf(w, "left out: %s\n", l)
 	}
+	r.printOverview(w, markdown)
 	for _, x := range r.rows() {
 		r.printRow(w, markdown, x)
 	}
@@ -93,6 +94,35 @@ func (r *results) rows() []row {
 		}
 	}
 	return out
+}
+
+// printOverview has all rows in one table.
+func (r *results) printOverview(w io.Writer, markdown bool) {
+	rows := r.rows()
+	if len(rows) < 2 {
+		return
+	}
+	var systems []string
+	for _, l := range r.Lines {
+		if !slices.Contains(systems, l.System) {
+			systems = append(systems, l.System)
+		}
+	}
+	title(w, markdown, "operations/s (p99 ms)")
+	t := &table{head: append([]string{""}, systems...)}
+	for _, x := range rows {
+		cells := []string{x.String()}
+		for _, s := range systems {
+			l := r.find(s, x)
+			if l == nil {
+				cells = append(cells, "-")
+				continue
+			}
+			cells = append(cells, fmt.Sprintf("%s (%s)", figure(l.perSecond()), ms(l.median(func(s sample) float64 { return float64(s.P99) }))))
+		}
+		t.add(cells...)
+	}
+	t.print(w, markdown)
 }
 
 // printRow compares all systems in one row. The ratio is that of repld (with a standby, when something is written) to the system.
