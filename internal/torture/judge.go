@@ -39,9 +39,24 @@ func (p *play) judge() error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{p.twoActives(whole)}
 	for _, l := range p.loads {
 		errs = append(errs, p.histories(l, whole), invariants(l, whole))
+	}
+	return errors.Join(errs...)
+}
+
+// twoActives holds that no two nodes committed in overlapping time (R2), as the clients of all loads together saw it: those that followed the active, and those that stayed.
+func (p *play) twoActives(whole *history.Log) error {
+	var txs []*history.Tx
+	for _, l := range p.loads {
+		txs = append(txs, l.order.All()...)
+	}
+	r := p.tenures.Check(whole, txs)
+	p.log.Info("no two actives at a time", "acked", r.Placed, "epochs", r.Epochs, "before_the_log", r.Before, "violations", len(r.Bad))
+	var errs []error
+	for _, bad := range r.Bad {
+		errs = append(errs, errors.New(bad))
 	}
 	return errors.Join(errs...)
 }

@@ -30,7 +30,7 @@ type load struct {
 	tag    string // of all keys
 	reads  bool   // whether reads have to be linearizable: not through a node that may be cut off, while there is no lease (R14)
 	pace   time.Duration
-	began  time.Time
+	began  time.Time // of the play: all loads have one clock
 	target atomic.Pointer[node]
 	stopIt context.CancelFunc
 	wg     sync.WaitGroup
@@ -38,7 +38,8 @@ type load struct {
 	ledger    history.Ledger
 	registers history.Registers
 	order     history.Order
-	acked     atomic.Int64 // commands of all kinds
+	tenures   *history.Tenures // of all loads: clients that stay at an old active are loads of their own
+	acked     atomic.Int64     // commands of all kinds
 	groupOps  [clients/perKey + 1]atomic.Int64
 
 	mu      sync.Mutex
@@ -49,7 +50,7 @@ type load struct {
 func (p *play) startLoad(tag string, n int, reads bool, target *node) *load {
 	seed := p.rnd.Uint64()
 	ctx, cancel := context.WithCancel(p.ctx)
-	l := &load{tag: tag, reads: reads, pace: p.o.Pace, began: time.Now(), stopIt: cancel, moved: make(chan struct{}), lastLSN: map[string]wal.LSN{}}
+	l := &load{tag: tag, reads: reads, pace: p.o.Pace, began: p.start, tenures: &p.tenures, stopIt: cancel, moved: make(chan struct{}), lastLSN: map[string]wal.LSN{}}
 	l.target.Store(target)
 	for i := range n {
 		c := &client{l: l, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i)))}
@@ -168,8 +169,12 @@ func (c *client) one(conn *redis.Client, to *node) history.Outcome {
 // write puts one more key into the ledger.
 func (c *client) write(conn *redis.Client, to *node) history.Outcome {
 	key := fmt.Sprintf("w:%s:%d:%d", c.l.tag, c.id, c.n)
+	call := c.l.now()
 	out := history.OutcomeOf(conn.Set(context.Background(), key, key, 0).Err())
 	c.l.ledger.Add(key, to.name, out)
+	if out == history.OK {
+		c.l.tenures.Add(key, to.name, call, c.l.now())
+	}
 	return out
 }
 

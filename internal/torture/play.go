@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"repld/internal/admin"
+	"repld/test/history"
 	"repld/wal"
 )
 
@@ -35,6 +36,7 @@ type play struct {
 	env     map[string][]string
 	load    *load
 	loads   []*load // all that were ever started: each is judged
+	tenures history.Tenures
 	active  *node
 	cleanup []func() error // in reverse
 }
