@@ -50,6 +50,14 @@ type Answer struct {
 	LeaseOf   string `json:"lease_of,omitempty"`
 	// Stateless says why the node has no state to serve (it is damaged and being built anew), "" if it has one. Its log counts, but it cannot become active.
 	Stateless string `json:"stateless,omitempty"`
+	// Seen is how far this node saw the logs of the others, by node.
+	Seen map[string]Sighting `json:"seen,omitempty"`
+}
+
+// Sighting is how far a node's log was seen to be durable, by its own word.
+type Sighting struct {
+	Incarnation string       `json:"incarnation"`
+	Position    wal.Position `json:"position"`
 }
 
 // Situation is everything the promotion rule looks at.

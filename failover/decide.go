@@ -26,7 +26,7 @@ import (
 // Without a shared token store the grants themselves must make the holder of the next epoch unique (R2), so two
 // sets that suffice must intersect: then the holder needs k members beside it, and the members must also be a majority of V.
 //
-// Blank nodes and non-voters never count (R11). A cluster whose data nodes all answer and are all blank begins
+// Blank nodes and non-voters never count (R11), nor does one that others saw farther than it is. A cluster whose data nodes all answer and are all blank begins
 // without consent.
 func Decide(s Situation) Plan { return rule{}.decide(s) }
 
@@ -34,6 +34,7 @@ func Decide(s Situation) Plan { return rule{}.decide(s) }
 // is R5.
 type rule struct {
 	countBlank, countNonVoters  bool // R11 does not hold
+	countOutseen                bool // nor for a node that others saw ahead of where it is
 	fewerMembers                bool // |V| − k members do
 	holderAlone, minorityGrants bool // grants need not intersect
 	newestTenureOnly            bool // the set before an unfinished promotion is forgotten
@@ -220,7 +221,19 @@ func (q *inquiry) answered(node string) bool {
 func (q *inquiry) counts(node string) bool {
 	a := q.answers[node]
 	voter := a.Voter || q.countNonVoters || (a.Doubt && q.allAnswered())
-	return q.answered(node) && voter && (!a.Blank || q.countBlank)
+	return q.answered(node) && voter && (!a.Blank || q.countBlank) && (q.countOutseen || q.outseen(node) == "")
+}
+
+// outseen says who saw a node's log, of the same incarnation, ahead of where it is, "" if nobody did: the directory was put back from an older copy, which looks sound to itself and does not know
+// what it acked and promised since (R11). For a moment it is said, too, of a node that cut a suffix which the new history does not contain, until it has that one's first frame.
+func (q *inquiry) outseen(node string) string {
+	a := q.answers[node]
+	for _, o := range q.Answers {
+		if s, ok := o.Seen[node]; ok && o.Reachable && o.Node != node && s.Incarnation == a.Incarnation && s.Position.Ahead(a.Position) {
+			return fmt.Sprintf("it ends at %s, and %s saw it at %s: an older copy of its directory was put back; empty it, and it is seeded", a.Position, o.Node, s.Position)
+		}
+	}
+	return ""
 }
 
 func (q *inquiry) allAnswered() bool {
@@ -236,7 +249,7 @@ func (q *inquiry) allAnswered() bool {
 func (q *inquiry) granted(nodes []string) int {
 	n := 0
 	for _, m := range nodes {
-		if q.counts(m) || (q.answered(m) && q.answers[m].Doubt) {
+		if q.counts(m) || (q.answered(m) && q.answers[m].Doubt && q.outseen(m) == "") {
 			n++
 		}
 	}
@@ -311,6 +324,8 @@ func (q *inquiry) missing() []string {
 			out = append(out, fmt.Sprintf("%s (refused: it obeys epoch %d of %s)", n, a.Epoch, a.Holder))
 		case a.Blank:
 			out = append(out, n+" (blank)")
+		case q.outseen(n) != "":
+			out = append(out, fmt.Sprintf("%s (%s)", n, q.outseen(n)))
 		default:
 			out = append(out, n+" (not a voter)")
 		}

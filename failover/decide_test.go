@@ -391,3 +391,53 @@ func TestDecideKnownCommitIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// R11, fault row H2: b alone acked a write and lost it again, because its directory was put back from an older copy. It looks sound to itself, so only who saw it before can tell.
+func TestDecideOlderCopy(t *testing.T) {
+	at := func(lsn wal.LSN) wal.Position { return wal.Position{Epoch: 1, LSN: lsn, Hash: wal.Hash(lsn)} }
+	// The holder a is gone, k = 1 of b and c, which both answer: both count.
+	situation := func(by Sighting, from string) Situation {
+		s := oneEpoch{n: 3, k: 1, acked: 0, answers: 6}.situation(2, true)
+		for i := range s.Answers {
+			if s.Answers[i].Reachable {
+				s.Answers[i].Incarnation = "of " + s.Answers[i].Node
+			}
+			if s.Answers[i].Node == from {
+				s.Answers[i].Seen = map[string]Sighting{"b": by}
+			}
+		}
+		return s
+	}
+	for _, c := range []struct {
+		name    string
+		by      Sighting
+		from    string
+		allowed bool
+	}{
+		{"seen ahead", Sighting{"of b", at(2)}, "c", false},
+		{"seen in a later epoch", Sighting{"of b", wal.Position{Epoch: 2, LSN: 1}}, "c", false},
+		{"seen where it is", Sighting{"of b", at(1)}, "c", true},
+		{"seen behind, in an older epoch", Sighting{"of b", wal.Position{LSN: 9}}, "c", true},
+		{"another incarnation was seen", Sighting{"of b before", at(2)}, "c", true},
+		{"by its own word", Sighting{"of b", at(2)}, "b", true},
+	} {
+		s := situation(c.by, c.from)
+		if p := Decide(s); p.Allowed != c.allowed || !c.allowed && !strings.Contains(strings.Join(p.Missing, " "), "older copy") {
+			t.Errorf("%s: allowed %v, want %v: %q, %q", c.name, p.Allowed, c.allowed, p.Reasons, p.Missing)
+		}
+		if p := (rule{countOutseen: true}).decide(s); !p.Allowed {
+			t.Errorf("%s, without the clause: %q", c.name, p.Reasons)
+		}
+	}
+	// A log in doubt does not count for it either, though all answer.
+	s := oneEpoch{n: 3, k: 1, answers: 7}.situation(2, true)
+	for i, a := range s.Answers {
+		s.Answers[i].Voter, s.Answers[i].Doubt = false, true
+		if a.Node != "b" {
+			s.Answers[i].Seen = map[string]Sighting{"b": {"", at(7)}, "a": {"", at(7)}, "c": {"", at(7)}}
+		}
+	}
+	if p := Decide(s); p.Allowed {
+		t.Errorf("logs in doubt that were seen ahead count: %+v", p)
+	}
+}

@@ -5,6 +5,7 @@ import "repld/wal"
 // Beat is what a node says of itself with each heartbeat.
 type Beat struct {
 	Node     string       `json:"node"`
+	Inc      string       `json:"inc,omitempty"` // incarnation
 	Role     Role         `json:"role"`
 	Epoch    wal.Epoch    `json:"epoch"`  // highest persisted
 	Holder   string       `json:"holder"` // of Epoch

@@ -52,7 +52,11 @@ func (q *inquiry) decideData() {
 	if self.Blank {
 		q.hard = append(q.hard, fmt.Sprintf("%s is blank and must be seeded first", q.Candidate))
 	} else if !q.counts(q.Candidate) && q.answered(q.Candidate) {
-		q.unmet = append(q.unmet, fmt.Sprintf("%s is not a voter: its log is not known to be complete", q.Candidate))
+		why := "is not a voter: its log is not known to be complete"
+		if older := q.outseen(q.Candidate); older != "" {
+			why = "does not count: " + older
+		}
+		q.unmet = append(q.unmet, q.Candidate+" "+why)
 	}
 	q.checkTenures()
 	q.checkHistory()

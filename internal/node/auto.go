@@ -117,6 +117,7 @@ func (g *group) newFailover(mesh *replicate.Mesh) error {
 	if err := g.maintenance.open(o.FS, g.dir); err != nil {
 		return err
 	}
+	g.sightings.open(o.FS, g.dir, g.logger)
 	if bad, err := g.schedule.open(o.FS, g.path(scheduleFile)); err != nil {
 		return err
 	} else if bad != nil {
@@ -171,7 +172,7 @@ func (g *group) self() failover.Self {
 	durable := g.log.Durable()
 	return failover.Self{
 		Beat: failover.Beat{
-			Node: g.o.Name, Role: role, Epoch: st.Epoch(), Holder: st.Holder(), Sync: st.Sync(), Position: durable, End: max(durable.LSN, g.commit.lsn()),
+			Node: g.o.Name, Inc: g.incarnation, Role: role, Epoch: st.Epoch(), Holder: st.Holder(), Sync: st.Sync(), Position: durable, End: max(durable.LSN, g.commit.lsn()),
 			Voter: st.Voter, Blank: durable == (wal.Position{}) && g.log.Start() == (wal.Position{}), Lagged: g.o.Mode == ModeLagged, Held: g.held() != nil,
 			Priority: g.o.Failover.Priority, Zone: g.o.Failover.Zone, Sick: g.probe.sick(), Paused: g.maintenance.get(),
 		},
@@ -185,6 +186,7 @@ func (g *group) heardBeat(b failover.Beat) {
 		g.observe(nodeState{Epoch: b.Epoch, Holder: b.Holder, Sync: b.Sync})
 	}
 	g.proof.heads.heard(b.Node, b.Position)
+	g.sightings.heard(b)
 	g.adoptMaintenance(b.Paused)
 	if b.Role == failover.RoleActive && b.Epoch == g.fence.Epoch() {
 		g.exposure.heard(b.End, g.log.Durable().LSN, g.o.Clock())

@@ -61,6 +61,7 @@ type group struct {
 	handover  handover
 
 	maintenance maintenance
+	sightings   sightings
 	consented   atomic.Bool // max_loss consented to the promotion under way
 	stopping    atomic.Bool // this node is on its way out
 	schedule    schedule

@@ -29,6 +29,7 @@ func (g *group) answer() failover.Answer {
 	a.Held = g.held() != nil
 	a.LeaseOf, a.LeaseLeft = g.voter.left(a.Epoch)
 	a.Stateless = g.state.lacking()
+	a.Seen = g.sightings.all()
 	a.Blank = g.log.End() == (wal.Position{}) && g.log.Start() == (wal.Position{})
 	return a
 }

@@ -228,7 +228,7 @@ func (n *Node) parts() []part {
 	}
 	if len(n.o.Peers) > 0 {
 		parts = append(parts, part{"chain heads", g.compareHeads}, part{"self-verification", g.selfVerify}, part{"sync set", (&syncSet{group: g}).run}, part{"scheduled switchover", g.keepSchedule}, part{"application probe", g.probe.run},
-			part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
+			part{"sightings", g.sightings.run}, part{"failure detector", g.voter.run}, part{"heartbeats", g.voter.agent.Run})
 	}
 	return parts
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"math/rand/v2"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 const (
 	diskBytes   = 64 << 20
 	diskReserve = 256 << 10
+	newest      = 3 // segments that a running process writes to, or has written just now
 )
 
 // fill leaves a host's disk nearly or quite without room (FAULTS D5).
@@ -81,16 +83,25 @@ func (p *process) stick(d time.Duration) {
 	p.h.l.after(d, a.Stop)
 }
 
-// rot flips one bit of a file of the log or of the state, and reports whether there was one (FAULTS D8, D9).
-func (h *host) rot(r *rand.Rand) bool {
+// rot flips one bit of a file of the log or of the state, and reports whether there was one (FAULTS D8, D9). While the process runs it leaves the newest segments alone: there the probe
+// reads what is committed.
+func (h *host) rot(r *rand.Rand, runs bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var files []string
+	var files, segments []string
 	for _, f := range h.disk.Files() {
-		if dir := path.Base(path.Dir(f)); dir == "wal" && strings.HasSuffix(f, ".seg") || dir == "state" && strings.HasSuffix(f, ".sst") {
+		switch dir := path.Base(path.Dir(f)); {
+		case dir == "wal" && strings.HasSuffix(f, ".seg"):
+			segments = append(segments, f)
+		case dir == "state" && strings.HasSuffix(f, ".sst"):
 			files = append(files, f)
 		}
 	}
+	slices.Sort(segments)
+	if runs {
+		segments = segments[:max(0, len(segments)-newest)]
+	}
+	files = append(files, segments...)
 	if len(files) == 0 {
 		return false
 	}
@@ -112,14 +123,14 @@ func (l *life) decay(h *host, e Event, r *rand.Rand, done func()) {
 		done()
 		return
 	}
-	if e.Arg > 0 { // while it runs
-		h.rot(r)
+	if e.Arg > 0 {
+		h.rot(r, true)
 		l.after(e.For, done)
 		return
 	}
 	h.keepDown(true)
 	if h.die(faultfs.Everything()) {
-		h.rot(r)
+		h.rot(r, false)
 	}
 	l.after(e.For, func() {
 		h.keepDown(false)

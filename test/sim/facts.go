@@ -87,6 +87,10 @@ func (p *probe) Committed(epoch wal.Epoch, log *wal.Log, lsn wal.LSN) {
 		p.rewindLocked()
 	}
 	frames, err := p.committedLocked(log, lsn)
+	if end := p.check.End().LSN; errors.Is(err, wal.ErrCorrupt) && p.told < end && end <= lsn {
+		p.told = end // a bit went wrong in what is known: the chain hash of what follows says that it was the same
+		frames, err = p.committedLocked(log, lsn)
+	}
 	if err != nil {
 		p.check.Fail("R1", "%s committed LSN %d in epoch %d, which its log does not have: %v", p.node, lsn, epoch, err)
 		return
