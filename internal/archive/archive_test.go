@@ -273,3 +273,33 @@ func TestPath(t *testing.T) {
 		t.Fatalf("another history: %v", err)
 	}
 }
+
+// A history that is wanted up to a record before a gap is found, unless a newer epoch may have given that record up.
+func TestPathToBeforeAGap(t *testing.T) {
+	t.Parallel()
+	from := wal.Position{Epoch: 1, LSN: 4, Hash: 4}
+	log := frames(t, from, 1, 8) // LSN 5 to 20
+	piece := func(f ...*wal.Frame) Chunk {
+		return Chunk{First: f[0].First, Prev: f[0].Prev, End: f[len(f)-1].End()}
+	}
+	gap := []Chunk{piece(log[:2]...), piece(log[2:4]...), piece(log[6:]...)} // to LSN 12, and from 17 on
+	newer := append(gap[:2:2], piece(frames(t, log[5].End(), 2, 2)...))
+	for _, tc := range []struct {
+		name   string
+		chunks []Chunk
+		to     wal.LSN
+		epoch  wal.Epoch
+		steps  int // 0: a gap
+	}{
+		{"within the first piece", gap, 6, 0, 1}, {"within the second", gap, 11, 0, 2}, {"its last record", gap, 12, 0, 2}, {"in the gap", gap, 13, 0, 0}, {"behind it", gap, 18, 0, 0},
+		{"a newer epoch behind it", newer, 11, 0, 0}, {"which is not asked for", newer, 11, 1, 2}, {"no gap at all", gap[:2], 11, 0, 2},
+	} {
+		path, err := PathTo(tc.chunks, from, tc.to, tc.epoch)
+		if len(path) != tc.steps || (tc.steps == 0) != errors.Is(err, ErrGap) {
+			t.Errorf("%s: %d steps, %v", tc.name, len(path), err)
+		}
+		if tc.name == "a newer epoch behind it" && (err == nil || !strings.Contains(err.Error(), "say --epoch 1")) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+}

@@ -21,7 +21,7 @@ type Report struct {
 	Objects  int          `json:"objects"` // that backups name
 	Bytes    int64        `json:"bytes"`
 	Chunks   int          `json:"chunks"`
-	From     wal.Position `json:"from"` // of the oldest backup: the earliest moment that can be restored
+	From     wal.Position `json:"from"` // of the oldest backup behind the last gap: every moment from there to To can be restored
 	To       wal.Position `json:"to"`   // the newest one
 	Problems []string     `json:"problems,omitempty"`
 }
@@ -104,8 +104,14 @@ func (a *Archive) Check(ctx context.Context, deep bool, progress func(Progress))
 	if err := g.Wait(); err != nil {
 		return r, err
 	}
-	if len(all) > 0 {
-		r.From, r.To = all[0].Position, all[len(all)-1].Position
+	if n := len(all); n > 0 {
+		r.From, r.To = all[n-1].Position, all[n-1].Position
+	}
+	for i := len(all) - 1; i >= 0; i-- { // not beyond a gap
+		if _, err := Path(chunks, all[i].Position, 0); err != nil {
+			break
+		}
+		r.From = all[i].Position
 	}
 	for i, b := range all {
 		path, err := Path(chunks, b.Position, 0)

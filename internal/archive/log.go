@@ -149,6 +149,33 @@ func Path(chunks []Chunk, from wal.Position, epoch wal.Epoch) ([]Step, error) {
 	}
 }
 
+// PathTo is Path for a history that is wanted up to an LSN only: a gap behind that does not matter, if what lies before it is of the newest epoch that there is, or of the one that was
+// asked for. Otherwise it is not known whether the records before the gap were given up.
+func PathTo(chunks []Chunk, from wal.Position, to wal.LSN, epoch wal.Epoch) ([]Step, error) {
+	path, err := Path(chunks, from, epoch)
+	if err == nil {
+		return path, nil
+	}
+	var until []Chunk
+	newest := wal.Epoch(0)
+	for _, c := range chunks {
+		if epoch != 0 && c.End.Epoch > epoch {
+			continue
+		}
+		newest = max(newest, c.End.Epoch)
+		if c.First <= to {
+			until = append(until, c)
+		}
+	}
+	short, shortErr := Path(until, from, epoch)
+	if n := len(short); shortErr != nil || n == 0 || short[n-1].End.LSN < to {
+		return nil, err
+	} else if last := short[n-1].End.Epoch; last != newest {
+		return nil, fmt.Errorf("%w; before the gap there is a history of epoch %d up to LSN %d, of which it is not known whether epoch %d gave it up: say --epoch %d to have it", err, last, short[n-1].End.LSN, newest, last)
+	}
+	return short, nil
+}
+
 // before finds the piece that holds the frame before s: one that ends there, else one that goes on beyond it, in another history or archived by another node.
 func before(all, ending []Chunk, s Step, epoch wal.Epoch) (best Chunk, ok bool) {
 	lsn, hash := s.before()

@@ -298,8 +298,10 @@ func TestArchiveGap(t *testing.T) {
 	}, "a")
 	c.start()
 	a := c.nodes["a"]
+	a.backup(t)
 	a.mustSet("one")
-	a.archivedUpTo(t, a.group.log.End().LSN)
+	before, first := a.digestNow(t)
+	a.archivedUpTo(t, before.LSN)
 	f.down.Store(true)
 	value := strings.Repeat("x", 8<<10)
 	until(t, func() error { // the log goes on, and does not grow beyond its budget for the archive's sake (R12)
@@ -333,7 +335,11 @@ func TestArchiveGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What the gap means: a moment behind it cannot be restored, and is not guessed at.
+	// What the gap means: a moment in or behind it cannot be restored, and is not guessed at; one before it can.
+	r, err := Restore(t.Context(), RestoreOptions{Archive: ar, Of: "shop", Cluster: "x", Node: "r", Dir: t.TempDir(), ToLSN: before.LSN})
+	if err != nil || r.Digest.Hash != first {
+		t.Fatalf("restored before the gap %+v, want digest %s: %v", r, first, err)
+	}
 	if _, err := Restore(t.Context(), RestoreOptions{Archive: ar, Of: "shop", Cluster: "x", Node: "r", Dir: t.TempDir(), ToLSN: gone + 1}); err == nil {
 		t.Error("a moment behind a gap was restored without a backup")
 	}
@@ -344,9 +350,19 @@ func TestArchiveGap(t *testing.T) {
 		}
 		return nil
 	})
+	// It would have been closed by the backup of another node, too.
+	a.group.archiver.mu.Lock()
+	a.group.archiver.mu.gap = gone
+	a.group.archiver.mu.Unlock()
+	until(t, func() error {
+		if s := a.group.archiver.status(); s.Gap != 0 {
+			return fmt.Errorf("a backup lies in the archive, and the gap stays: %+v", s)
+		}
+		return nil
+	})
 	at, digest := a.digestNow(t)
 	a.archivedUpTo(t, at.LSN)
-	r, err := Restore(t.Context(), RestoreOptions{Archive: ar, Of: "shop", Cluster: "x", Node: "r", Dir: t.TempDir(), ToLSN: at.LSN})
+	r, err = Restore(t.Context(), RestoreOptions{Archive: ar, Of: "shop", Cluster: "x", Node: "r", Dir: t.TempDir(), ToLSN: at.LSN})
 	if err != nil || r.Digest.Hash != digest {
 		t.Fatalf("restored behind the gap %+v, want digest %s: %v", r, digest, err)
 	}

@@ -52,6 +52,7 @@ type archiver struct {
 		gap    wal.LSN      // records up to here are missing in the archive, 0 = none
 		failed error
 		since  time.Time // of failed
+		looked time.Time // for a backup that closes the gap
 	}
 }
 
@@ -223,6 +224,7 @@ func (a *archiver) gather(ctx context.Context, r *wal.Reader, next **wal.Frame) 
 		if !a.mine() {
 			return nil, nil
 		}
+		a.lookForBackup(ctx)
 	}
 	if err := r.Err(); err != nil { // what was collected may have been cut since
 		return nil, err
@@ -290,6 +292,29 @@ func (a *archiver) status() *admin.ArchiveStatus {
 		s.LagSeconds = a.age(s.Archived.LSN + 1)
 	}
 	return s
+}
+
+// gapLook is how often a node that knows of a gap looks whether another one has closed it with a backup.
+const gapLook = 5 * time.Second
+
+// lookForBackup forgets a gap that a backup of any node has closed: they are best made by standbys.
+func (a *archiver) lookForBackup(ctx context.Context) {
+	a.mu.Lock()
+	gap, ar, due := a.mu.gap, a.mu.open, time.Since(a.mu.looked) >= min(gapLook, a.o.Interval)
+	if gap != 0 && due {
+		a.mu.looked = time.Now()
+	}
+	a.mu.Unlock()
+	if gap == 0 || ar == nil || !due {
+		return
+	}
+	all, err := ar.Backups(ctx)
+	if err != nil {
+		a.logger.Info("backups not listed", "error", err)
+	}
+	if n := len(all); n > 0 {
+		a.backedUp(all[n-1].Position)
+	}
 }
 
 // backedUp forgets a gap that a backup has closed.

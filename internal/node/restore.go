@@ -191,6 +191,9 @@ func (r *restore) choose(ctx context.Context) ([]archive.Step, error) {
 			continue
 		}
 		path, err := archive.Path(chunks, b.Position, r.Epoch)
+		if err != nil && r.ToLSN > b.Position.LSN {
+			path, err = archive.PathTo(chunks, b.Position, r.ToLSN, r.Epoch)
+		}
 		if err != nil && r.ToLSN != b.Position.LSN {
 			why = errors.Join(why, fmt.Errorf("backup %s at LSN %d: %w", b.ID, b.Position.LSN, err))
 			continue
