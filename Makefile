@@ -66,7 +66,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	done
 
 # The whole benchmark is made of pieces that each take less than ten minutes and leave bin/bench-PIECE.json; `make bench-report` makes tables of all. BENCH is added to each.
-BENCHPIECES := writes pipelines reads peers open overload parts wals sweep-clients sweep-value sweep-keys sweep-cache sweep-standbys
+BENCHPIECES := writes pipelines reads peers open overload parts wals catchup seeding sweep-clients sweep-value sweep-keys sweep-cache sweep-standbys
 
 bench: $(addprefix bench-,$(BENCHPIECES)) bench-report ## everything that docs/performance.md tells, beside redis-server and others on the same disk: an hour; each piece alone: make bench-writes, …
 
@@ -104,6 +104,13 @@ bench-parts: bench-tool
 bench-wals:
 	@mkdir -p bin && cd tools/bench/peers && go build -o $(CURDIR)/bin/ ./wals
 	@bin/wals -dir .bench -json bin/$@.json -seconds 3 -rounds 5 $(BENCH)
+
+bench-catchup: bench-tool
+	$(BENCHRUN) -catchup -rounds 3 -seconds 4 -keys 2000000 $(BENCH)
+
+# Larger values, so that the fixed costs of a seeding do not hide its bandwidth.
+bench-seeding: bench-tool
+	$(BENCHRUN) -catchup -rounds 3 -seconds 4 -keys 400000 -value 1024 $(BENCH)
 
 bench-sweep-clients: bench-tool
 	$(BENCHRUN) -sweep clients -rounds 3 -seconds 1.5 -keys 100000 $(BENCH)

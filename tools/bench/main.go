@@ -76,7 +76,10 @@ func (o options) folder() (string, error) {
 func (r *results) measure(ctx context.Context, o options) (err error) {
 	switch {
 	case o.parts:
-		r.Parts, err = parts(ctx, o)
+		r.Parts, err = repeated(ctx, o, parts)
+		return err
+	case o.catchup:
+		r.Parts, err = repeated(ctx, o, catchup)
 		return err
 	case o.sweep != "":
 		return r.sweep(ctx, o)

@@ -24,6 +24,7 @@ type options struct {
 	keep     bool
 
 	parts      bool
+	catchup    bool
 	overload   bool
 	sweep      string
 	verify     bool
@@ -52,6 +53,7 @@ func parse() (options, error) {
 	flag.StringVar(&rates, "rate", "", "open loop: requests a second, one or several as 5000,20000, that arrive whatever the server does, over as many connections as the last of -clients")
 	flag.StringVar(&o.plot, "plot", "", "with -rate: also draw throughput against latency to this SVG `file`")
 	flag.BoolVar(&o.parts, "parts", false, "measure only the parts of repld: log append, replay")
+	flag.BoolVar(&o.catchup, "catchup", false, "measure how a standby comes back: from the log with idle and with busy clients, by a snapshot; beside what disk and state allow")
 	flag.BoolVar(&o.overload, "overload", false, "offer twice the capacity to the first of -systems, over as many connections as the last of -clients, for -seconds, between two times of half of it")
 	flag.StringVar(&o.sweep, "sweep", "", "how cost grows with one thing: clients (1 to 1,024), value (16 B to 1 MiB), keys (10,000 to -keys), standbys (0 to 4)")
 	flag.BoolVar(&o.keep, "keep", false, "leave the folder for a look")

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"repld/internal/kv"
 	"repld/wal"
 )
 
@@ -21,17 +21,53 @@ func parts(ctx context.Context, o options) ([]part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("group commit: %w", err)
 	}
-	rate, bytes, err := buildLog(ctx, o, records)
+	small, err := smallFrames(o)
+	if err != nil {
+		return nil, fmt.Errorf("small frames: %w", err)
+	}
+	rate, log, err := buildLog(ctx, o, records)
 	if err != nil {
 		return nil, fmt.Errorf("build log: %w", err)
 	}
-	out = append(out, part{"evaluate, log, apply on the active, one caller", rate, "records/s"},
-		part{"size of the log", bytes / float64(records), "bytes/record"})
+	out = append(out, small,
+		part{"evaluate, log, apply on the active, one caller", rate, "records/s"},
+		part{"size of the log", log.bytes / float64(records), "bytes/record"},
+		part{"size of the log by its effects", log.bytes / log.effects, "bytes/byte"},
+		part{"the frames of that log, on average", log.bytes / log.frames, "bytes"})
 	replay, err := replayLog(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("replay: %w", err)
 	}
 	return append(out, part{"replay of the log into an empty state", replay, "records/s"}), nil
+}
+
+// repeated measures parts in every round, each in a folder of its own, and takes the medians.
+func repeated(ctx context.Context, o options, measure func(context.Context, options) ([]part, error)) ([]part, error) {
+	var out []part
+	values := map[[2]string][]float64{}
+	for round := range o.rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, o.rounds)
+		v := o
+		v.dir = filepath.Join(o.dir, fmt.Sprintf("round%d", round))
+		if err := os.MkdirAll(v.dir, 0o755); err != nil {
+			return nil, err
+		}
+		got, err := measure(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.RemoveAll(v.dir); err != nil {
+			return nil, err
+		}
+		for _, p := range got {
+			values[[2]string{p.Name, p.Unit}] = append(values[[2]string{p.Name, p.Unit}], p.Value)
+		}
+		out = got
+	}
+	for i, p := range out {
+		out[i].Value = middle(values[[2]string{p.Name, p.Unit}])
+	}
+	return out, nil
 }
 
 // groupCommit has callers that each append a record of 128 bytes and wait until it is durable.
@@ -113,116 +149,4 @@ func (d *durable) wait(lsn wal.LSN) {
 		d.cond.Wait()
 	}
 	d.mu.Unlock()
-}
-
-const chunk = 1000
-
-// buildLog evaluates, logs and applies SETs as an active does, without waiting for each, and leaves the log for replayLog.
-func buildLog(ctx context.Context, o options, records int) (perSecond, bytes float64, err error) {
-	store, err := kv.Open(kv.Options{Dir: filepath.Join(o.dir, "built")})
-	if err != nil {
-		return 0, 0, err
-	}
-	defer store.Close()
-	log, _, err := wal.Open(wal.Options{Dir: filepath.Join(o.dir, "log"), Identity: benchIdentity})
-	if err != nil {
-		return 0, 0, err
-	}
-	defer log.Close()
-	w, err := log.NewWriter(wal.WriterOptions{Epoch: 1})
-	if err != nil {
-		return 0, 0, err
-	}
-	defer w.Close()
-	r, err := log.NewReader(0)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer r.Close()
-	b := &builder{seq: store.NewSequencer(), writer: w, work: newWork(3, o.keys, o.value)}
-	start := time.Now()
-	for done := 0; done < records; done += chunk {
-		last, err := b.chunk(min(chunk, records-done))
-		if err != nil {
-			return 0, 0, err
-		}
-		if err := applyTo(ctx, r, store, last); err != nil {
-			return 0, 0, err
-		}
-		b.seq.Applied(last)
-	}
-	return float64(records) / time.Since(start).Seconds(), float64(log.Stats().Bytes), nil
-}
-
-// builder evaluates SETs of random keys.
-type builder struct {
-	seq    *kv.Sequencer
-	writer *wal.Writer
-	work   *work
-}
-
-func (b *builder) chunk(n int) (last wal.LSN, err error) {
-	for range n {
-		b.work.next()
-		t := b.seq.Begin(time.Now())
-		if err := t.Set(b.work.key, b.work.value, 0); err != nil {
-			t.Abort()
-			return 0, err
-		}
-		if last, err = b.writer.Append(wal.KindEffects, t.Effects()); err != nil {
-			t.Abort()
-			return 0, err
-		}
-		t.Commit(last)
-	}
-	return last, nil
-}
-
-// applyTo reads frames and applies them until the store is at lsn.
-func applyTo(ctx context.Context, r *wal.Reader, store *kv.Store, lsn wal.LSN) error {
-	for store.Applied().LSN < lsn {
-		f, err := r.Next(ctx)
-		if err != nil {
-			return err
-		}
-		frames := []*wal.Frame{f}
-		for size := len(f.Bytes); size < 1<<20; size += len(f.Bytes) {
-			if f, err = r.TryNext(); err != nil {
-				return err
-			}
-			if f == nil {
-				break
-			}
-			frames = append(frames, f)
-		}
-		if err := store.Apply(frames); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// replayLog applies the whole log to an empty state, as a standby that catches up, or a recovery, does.
-func replayLog(ctx context.Context, o options) (float64, error) {
-	log, _, err := wal.Open(wal.Options{Dir: filepath.Join(o.dir, "log"), Identity: benchIdentity})
-	if err != nil {
-		return 0, err
-	}
-	defer log.Close()
-	store, err := kv.Open(kv.Options{Dir: filepath.Join(o.dir, "replayed")})
-	if err != nil {
-		return 0, err
-	}
-	defer store.Close()
-	r, err := log.NewReader(0)
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	start := time.Now()
-	end := log.End().LSN
-	if err := applyTo(ctx, r, store, end); err != nil {
-		return 0, err
-	}
-	return float64(end) / time.Since(start).Seconds(), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"repld/internal/admin"
 )
@@ -88,30 +89,53 @@ func writable(socket string) func(context.Context) bool {
 // repldNode is one repld.
 type repldNode struct {
 	name, client string
+	data, config string
 	admin        *admin.Client
+	process      *process
 }
 
 func (r *running) repld(o options, dir, name, more string) (*repldNode, error) {
-	n := &repldNode{name: name, client: filepath.Join(dir, name+".sock")}
+	n := &repldNode{name: name, client: filepath.Join(dir, name+".sock"), data: filepath.Join(dir, name), config: filepath.Join(dir, name+".yml")}
 	socket := filepath.Join(dir, name+".adm")
 	n.admin = admin.NewClient(socket)
-	config := filepath.Join(dir, name+".yml")
-	text := fmt.Sprintf("cluster: bench\nnode: %s\ndata: %s\nclient: {socket: %s}\nadmin: {socket: %s}\nlog: {level: warn}\n%s",
-		name, filepath.Join(dir, name), n.client, socket, more)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	text := fmt.Sprintf("cluster: bench\nnode: %s\ndata: %s\nclient: {socket: %s}\nadmin: {socket: %s}\nlog: {level: warn}\n%s", name, n.data, n.client, socket, more)
+	if err := os.WriteFile(n.config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	p, err := start("repld "+name, filepath.Join(o.dir, name+".log"), filepath.Join(o.bin, "repld"), "--config", config)
+	r.nodes = append(r.nodes, n)
+	return n, r.launch(o, n)
+}
+
+// launch starts a node, again if it was stopped.
+func (r *running) launch(o options, n *repldNode) (err error) {
+	r.all = slices.DeleteFunc(r.all, func(p *process) bool { return p == n.process })
+	if n.process, err = start("repld "+n.name, filepath.Join(o.dir, n.name+".log"), filepath.Join(o.bin, "repld"), "--config", n.config); err == nil {
+		r.all = append(r.all, n.process)
+	}
+	return err
+}
+
+// halt stops a node that will be launched again.
+func (r *running) halt(n *repldNode) {
+	n.process.stop()
+	r.all = slices.DeleteFunc(r.all, func(p *process) bool { return p == n.process })
+}
+
+// status is what a node tells of itself.
+func (n *repldNode) status(ctx context.Context) (admin.NodeStatus, error) {
+	st, err := n.admin.Status(ctx, true)
+	if err == nil && len(st.Nodes) == 0 {
+		err = errors.New("no node in the status")
+	}
 	if err != nil {
-		return nil, err
+		return admin.NodeStatus{}, err
 	}
-	r.all = append(r.all, p)
-	return n, nil
+	return st.Nodes[0], nil
 }
 
 func (n *repldNode) wait(ctx context.Context, r *running, ok func(admin.NodeStatus) bool) error {
 	return poll(ctx, r, func(ctx context.Context) bool {
-		st, err := n.admin.Status(ctx, true)
-		return err == nil && len(st.Nodes) > 0 && ok(st.Nodes[0])
+		st, err := n.status(ctx)
+		return err == nil && ok(st)
 	})
 }

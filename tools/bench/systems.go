@@ -32,6 +32,7 @@ type running struct {
 	wait   bool
 	// filled returns when all copies have what was written.
 	filled func(ctx context.Context) error
+	nodes  []*repldNode // of repld
 
 	// Of others: how a client is made, and how all keys are written once.
 	open func(ctx context.Context, x row, w *work) (caller, error)
