@@ -44,7 +44,18 @@ func (c *etcdConn) set(key string, n int) error {
 	return c.post("/v3/kv/put", map[string]any{"key": b64(key), "value": b64(strconv.Itoa(n))}, &out)
 }
 
-func (c *etcdConn) get(key string) (int, error) {
+func (c *etcdConn) get(keys []string) ([]int, error) {
+	have := make([]int, len(keys))
+	for i, k := range keys {
+		var err error
+		if have[i], err = c.value(k); err != nil {
+			return nil, err
+		}
+	}
+	return have, nil
+}
+
+func (c *etcdConn) value(key string) (int, error) {
 	var out struct {
 		Kvs []struct{ Value []byte }
 	}

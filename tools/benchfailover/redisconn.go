@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -39,48 +40,59 @@ func dialRedisAt(network, addr string, timeout time.Duration, wait bool) (*redis
 
 func (c *redisConn) close() { _ = c.c.Close() }
 
-// do sends commands and returns the last reply's text; the first error reply is an error.
+// do sends a command, or several, and returns the last reply's text; the first error reply is an error.
 func (c *redisConn) do(cmds ...string) (last string, err error) {
+	all, err := c.pipeline(cmds)
+	if len(all) > 0 {
+		last = all[len(all)-1]
+	}
+	return last, err
+}
+
+// pipeline returns the replies' texts, "" for null; the first error reply is an error.
+func (c *redisConn) pipeline(cmds []string) (all []string, err error) {
 	_ = c.c.SetDeadline(time.Now().Add(c.timeout))
 	if _, err := c.c.Write([]byte(strings.Join(cmds, "\r\n") + "\r\n")); err != nil {
-		return "", err
+		return nil, err
 	}
 	var first error
 	for range cmds {
-		line, err := c.r.ReadString('\n')
-		if err != nil {
-			return "", err
-		}
-		line = strings.TrimRight(line, "\r\n")
+		text, err := c.reply()
+		var refused *refusal
 		switch {
-		case strings.HasPrefix(line, "-") && first == nil:
-			first = &refusal{line[1:]}
-		case strings.HasPrefix(line, "$-1"):
-			last = ""
-		case strings.HasPrefix(line, "$"):
-			n, err := strconv.Atoi(line[1:])
-			if err != nil {
-				return "", err
-			}
-			text := make([]byte, n+2)
-			if _, err := readFull(c.r, text); err != nil {
-				return "", err
-			}
-			last = string(text[:n])
-		default:
-			last = line
+		case asRefusal(err, &refused) && first == nil:
+			first = err
+		case err != nil && refused == nil:
+			return nil, err
 		}
+		all = append(all, text)
 	}
-	return last, first
+	return all, first
 }
 
-func readFull(r *bufio.Reader, b []byte) (n int, err error) {
-	for n < len(b) && err == nil {
-		var k int
-		k, err = r.Read(b[n:])
-		n += k
+func (c *redisConn) reply() (string, error) {
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		return "", err
 	}
-	return n, err
+	line = strings.TrimRight(line, "\r\n")
+	switch {
+	case strings.HasPrefix(line, "-"):
+		return "", &refusal{line[1:]}
+	case strings.HasPrefix(line, "$-1"):
+		return "", nil
+	case !strings.HasPrefix(line, "$"):
+		return line, nil
+	}
+	n, err := strconv.Atoi(line[1:])
+	if err != nil {
+		return "", err
+	}
+	text := make([]byte, n+2)
+	if _, err := io.ReadFull(c.r, text); err != nil {
+		return "", err
+	}
+	return string(text[:n]), nil
 }
 
 func (c *redisConn) set(key string, n int) error {
@@ -96,10 +108,23 @@ func (c *redisConn) set(key string, n int) error {
 	return err
 }
 
-func (c *redisConn) get(key string) (int, error) {
-	text, err := c.do("GET " + key)
-	if err != nil || text == "" {
-		return 0, err
+func (c *redisConn) get(keys []string) ([]int, error) {
+	var cmds []string
+	for _, k := range keys {
+		cmds = append(cmds, "GET "+k)
 	}
-	return strconv.Atoi(text)
+	all, err := c.pipeline(cmds)
+	if err != nil {
+		return nil, err
+	}
+	have := make([]int, len(keys))
+	for i, text := range all {
+		if text == "" {
+			continue
+		}
+		if have[i], err = strconv.Atoi(text); err != nil {
+			return nil, err
+		}
+	}
+	return have, nil
 }

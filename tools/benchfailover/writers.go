@@ -18,7 +18,7 @@ const (
 // conn writes and reads on one node.
 type conn interface {
 	set(key string, n int) error
-	get(key string) (int, error)
+	get(keys []string) ([]int, error) // 0 for a key that is not there
 	close()
 }
 
@@ -182,6 +182,9 @@ func (w *writers) when() string {
 	return fmt.Sprintf("no ack from %s to %s", w.mu.gapAt.UTC().Format(clock), w.mu.gapAt.Add(w.mu.gap).UTC().Format(clock))
 }
 
+// checkAtOnce is how many keys are read back in one go.
+const checkAtOnce = 128
+
 // check has the writers rest and counts acked writes that the node does not have.
 func (w *writers) check(node int) (lost int, err error) {
 	w.rest.Lock()
@@ -192,13 +195,18 @@ func (w *writers) check(node int) (lost int, err error) {
 	}
 	defer func() { c.close() }()
 	for _, x := range w.all {
+		var keys []string
+		var acked []int
 		for slot, n := range x.acked {
-			if n == 0 {
-				continue
+			if n != 0 {
+				keys, acked = append(keys, ringKey(x.id, slot)), append(acked, n)
 			}
-			var have int
+		}
+		for len(keys) > 0 {
+			some := keys[:min(len(keys), checkAtOnce)]
+			var have []int
 			err := until(settleLimit, func() (err error) { // a busy machine may take longer than a writer waits
-				if have, err = c.get(ringKey(x.id, slot)); err != nil {
+				if have, err = c.get(some); err != nil {
 					c.close()
 					if again, e := w.dial(node); e == nil {
 						c = again
@@ -209,9 +217,12 @@ func (w *writers) check(node int) (lost int, err error) {
 			if err != nil {
 				return lost, fmt.Errorf("read back: %w", err)
 			}
-			if have < n {
-				lost++
+			for i := range have {
+				if have[i] < acked[i] {
+					lost++
+				}
 			}
+			keys, acked = keys[len(some):], acked[len(some):]
 		}
 		clear(x.acked[:]) // the next round checks its own
 	}
