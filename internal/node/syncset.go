@@ -61,7 +61,7 @@ func (s *syncSet) look(ctx context.Context) error {
 		s.alarms.clear(alarmDegraded)
 	} else {
 		s.alarms.raise(alarmDegraded, fmt.Sprintf("sync is %s, configured is %s: fewer copies are promised", current, full))
-		if len(s.present(full.Members, s.commit.lsn())) >= full.K {
+		if s.close(ctx, full) {
 			full.Version = current.Version + 1
 			return s.change(ctx, full)
 		}
@@ -76,6 +76,28 @@ func (s *syncSet) look(ctx context.Context) error {
 		return nil
 	}
 	return s.change(ctx, next)
+}
+
+// closeWithin is how far behind, in time, members may be to be counted on again: so long writes wait at most when the set grows.
+const closeWithin = 100 * time.Millisecond
+
+// close reports whether k members have what was committed a moment ago. Under load nobody ever has what is committed now, and a set that waits for that promises fewer
+// copies for seconds more.
+func (s *syncSet) close(ctx context.Context, full wal.SyncSet) bool {
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
+	at := s.commit.lsn()
+	for {
+		changed := s.commit.wait()
+		if len(s.present(full.Members, at)) >= full.K {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // stuck reports whether the committed LSN has stood still for ShrinkAfter although there is more in the log.
