@@ -188,7 +188,7 @@ func (g *group) startEpoch(ctx context.Context, start wal.EpochStart) (wal.LSN, 
 	g.serving.set(start.Epoch)
 	g.voter.agent.Kick()
 	g.sender.SetSync(start.Sync)
-	go g.askEpochs(ctx, askTimeout) // those who granted the epoch may follow now
+	go g.askEpochs(ctx, askTimeout, nil) // those who granted the epoch may follow now
 	failpoint.Hit(failpoint.EpochStart)
 	lsn, err := w.AppendAll(append([]wal.Record{{Kind: wal.KindEpochStart, Payload: payload}}, carried...))
 	if err != nil {

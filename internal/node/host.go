@@ -66,6 +66,7 @@ func (h host) StopFollowing(ctx context.Context) error {
 
 // FencePeers implements failover.Host.
 func (h host) FencePeers(ctx context.Context, epoch wal.Epoch, candidate string, next wal.SyncSet) []failover.Answer {
+	h.guard.cleared() // whoever was promoted while this process stood still in the past does not grant this epoch
 	all := h.peers.survey(ctx, true, h.terms(epoch, next), func(ctx context.Context, peer string) (a failover.Answer, err error) {
 		err = h.peers.call(ctx, peer, peerFence, fenceRequest{Epoch: epoch, Candidate: candidate, Sync: next}, &a)
 		return a, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"repld/failover"
@@ -141,10 +142,10 @@ func (g *group) gossip(ctx context.Context) error {
 	for {
 		select {
 		case <-t.C:
-			g.askEpochs(ctx, g.o.Gossip*5)
+			g.askEpochs(ctx, g.o.Gossip*5, nil)
 			g.refollow()
 		case <-g.met:
-			g.askEpochs(ctx, g.o.Gossip*5)
+			g.askEpochs(ctx, g.o.Gossip*5, nil)
 		case <-ctx.Done():
 			return nil
 		}
@@ -158,11 +159,12 @@ func (g *group) refollow() {
 	}
 }
 
-// askEpochs exchanges epochs with all connected peers and returns how many answered of how many are connected.
-func (g *group) askEpochs(ctx context.Context, limit time.Duration) (answered, asked int) {
+// askEpochs exchanges epochs with all connected peers until all have answered, or enough, if it is given. It returns who did.
+func (g *group) askEpochs(ctx context.Context, limit time.Duration, enough func(answered []string) bool) (answered []string) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	results := make(chan bool)
+	results := make(chan string, len(g.o.Peers)) // names, "" for one that does not answer
+	asked := 0
 	for _, p := range g.peers.mesh.Peers() {
 		if !p.Connected {
 			continue
@@ -171,18 +173,23 @@ func (g *group) askEpochs(ctx context.Context, limit time.Duration) (answered, a
 		go func() {
 			var theirs nodeState
 			err := g.peers.call(ctx, p.Name, peerState, g.epochState(), &theirs)
-			if err == nil {
-				g.observe(theirs)
+			if err != nil {
+				results <- ""
+				return
 			}
-			results <- err == nil
+			g.observe(theirs)
+			results <- p.Name
 		}()
 	}
 	for range asked {
-		if <-results {
-			answered++
+		if name := <-results; name != "" {
+			answered = append(answered, name)
+		}
+		if enough != nil && enough(answered) {
+			break
 		}
 	}
-	return answered, asked
+	return answered
 }
 
 // confirmLimit bounds how long a node that stood still waits for peers that do not answer.
@@ -190,6 +197,7 @@ const confirmLimit = 500 * time.Millisecond
 
 // confirm asks the peers, after this process stood still, whether it is still the active. It returns false when it is not. Peers that do not answer within
 // confirmLimit are passed over: a node that nobody can reach gets no acks for k ≥ 1 either, and for k = 0 there is nobody left to ask.
+// One that was silent before is not waited for when a majority has answered: see saysEnough.
 func (g *group) confirm() bool {
 	g.confirming.Lock()
 	defer g.confirming.Unlock()
@@ -198,8 +206,7 @@ func (g *group) confirm() bool {
 	}
 	deadline := time.Now().Add(confirmLimit)
 	for g.active() && time.Now().Before(deadline) {
-		answered, _ := g.askEpochs(context.Background(), time.Until(deadline))
-		if answered == len(g.o.Peers) {
+		if g.saysEnough(g.askEpochs(context.Background(), time.Until(deadline), g.saysEnough)) {
 			break
 		}
 		select {
@@ -209,4 +216,16 @@ func (g *group) confirm() bool {
 	}
 	g.guard.cleared()
 	return g.active()
+}
+
+// saysEnough reports whether the answers of these peers tell that nobody was promoted: all peers, or a majority of the voters and all but those that are suspected. The latter is for
+// automatic failover, where the next active opens only once a majority obeys its epoch (outlastOlder), so that one of them has told it. A cluster that has lost a node would wait
+// for that one otherwise, whenever the active stood still for a moment.
+func (g *group) saysEnough(answered []string) bool {
+	for _, name := range g.o.peerNames() {
+		if !slices.Contains(answered, name) && !(g.majorityLease() && g.voter.suspected(name)) {
+			return false
+		}
+	}
+	return 2*(len(answered)+1) > len(g.o.Peers)+1
 }
