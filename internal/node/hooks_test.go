@@ -1,9 +1,11 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,3 +80,60 @@ func TestHooks(t *testing.T) {
 type errText string
 
 func (e errText) Error() string { return string(e) }
+
+// A pre_promote that does not end in time has failed; one that says no to the target of a switchover leaves the old active active. An alarm is told when it begins and when it ends, in order,
+// with its event as JSON on standard input.
+func TestHooksRefuseAndTell(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	said := filepath.Join(dir, "said")
+	c := newCluster(t, 1, func(name string, o *Options) {
+		switch name {
+		case "b":
+			o.Hooks = HookOptions{PrePromote: []string{"/bin/sleep", "1000"}, Timeout: 200 * time.Millisecond}
+		case "c":
+			o.Hooks = HookOptions{PrePromote: []string{"/bin/false"}, OnAlarm: []string{"/bin/sh", "-c", "cat >> " + said + "; echo >> " + said}}
+		}
+	}, "a", "b", "c")
+	c.start()
+	c.promote("a")
+	c.settled("a")
+	epoch := c.nodes["a"].epoch()
+	var refusal *admin.Error
+	if _, err := c.nodes["b"].promote(admin.PromoteRequest{}); !errors.As(err, &refusal) || refusal.Code != admin.CodeRefused || !strings.Contains(err.Error(), "hook") {
+		t.Errorf("a hook that hangs: %v", err)
+	}
+	if r, err := c.nodes["a"].switchover(admin.SwitchoverRequest{To: "c"}); err == nil || !strings.Contains(err.Error(), "hook") {
+		t.Errorf("a hook that says no to the target of a switchover: %+v, %v", r, err)
+	}
+	c.nodes["a"].mustSet("goes on")
+	if c.nodes["a"].epoch() != epoch || c.nodes["b"].epoch() != epoch || c.nodes["c"].epoch() != epoch {
+		t.Fatalf("something was changed: %s", c)
+	}
+	alarms := c.nodes["c"].group.alarms
+	alarms.raise("drill", "the drill has begun")
+	alarms.clear("drill")
+	until(t, func() error {
+		text, err := os.ReadFile(said)
+		if err != nil {
+			return err
+		}
+		var kinds []events.Kind
+		for line := range strings.Lines(string(text)) {
+			var in hookInput
+			if strings.TrimSpace(line) == "" {
+				continue
+			}
+			if err := json.Unmarshal([]byte(line), &in); err != nil {
+				return err // half written
+			}
+			if in.Hook == "on_alarm" && in.Node == "c" && in.Event != nil && strings.Contains(line, "drill") {
+				kinds = append(kinds, in.Event.Kind)
+			}
+		}
+		if !slices.Equal(kinds, []events.Kind{events.Alarm, events.Cleared}) {
+			return errText("on_alarm has heard " + string(text))
+		}
+		return nil
+	})
+}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -127,5 +128,59 @@ func TestAudit(t *testing.T) {
 	err = client.Events(t.Context(), admin.EventsRequest{}, func(events.Event) error { n++; return nil })
 	if all, _ := c.nodes["c"].events.Since(0, 0); err != nil || n == 0 || n > len(all) {
 		t.Errorf("%d events over the socket, %v", n, err)
+	}
+}
+
+// replctl events --follow: what is there comes first, then what happens, as it happens, until the one who asked leaves.
+func TestEventsAreFollowed(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 0, nil, "a")
+	c.start()
+	path := filepath.Join(t.TempDir(), "adm")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: c.nodes["a"].Handler()}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l)
+	}()
+	defer func() {
+		_ = s.Close()
+		<-done
+	}()
+	client := admin.NewClient(path)
+	defer client.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	told := make(chan events.Event, 1000)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- client.Events(ctx, admin.EventsRequest{Follow: true}, func(e events.Event) error { told <- e; return nil })
+	}()
+	last := uint64(0)
+	next := func(what string) {
+		t.Helper()
+		for {
+			e := soon(t, told, "the event "+what)
+			if e.Seq <= last {
+				t.Fatalf("event %d after %d", e.Seq, last)
+			}
+			last = e.Seq
+			if e.Msg == what {
+				return
+			}
+		}
+	}
+	next("node opened")
+	for _, what := range []string{"first", "second"} {
+		c.nodes["a"].events.Record(events.Repair, what)
+		next(what)
+	}
+	leave()
+	if err := soon(t, ended, "the end"); err != nil {
+		t.Error(err)
 	}
 }
