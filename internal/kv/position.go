@@ -125,7 +125,7 @@ func openReadOnly(fsys vfs.FS, dir string) (*pebble.DB, func() error, error) {
 		}
 		return err
 	}
-	o := Options{FS: fsys, Dir: dir, CacheBytes: 8 << 20}
+	o := Options{FS: fsys, Dir: dir, CacheBytes: 8 << 20, MemTableBytes: 1 << 20} // nothing is written; Pebble's cache is as large as both
 	o.EnsureDefaults()
 	h := newHealth(o)
 	p := pebbleOptions(o, h)
