@@ -66,7 +66,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	done
 
 # The whole benchmark is made of pieces that each take less than ten minutes and leave bin/bench-PIECE.json; `make bench-report` makes tables of all. BENCH is added to each.
-BENCHPIECES := writes pipelines reads peers open overload parts wals catchup seeding sweep-clients sweep-value sweep-keys sweep-cache sweep-standbys
+BENCHPIECES := writes pipelines reads memory peers open overload parts wals catchup seeding sweep-clients sweep-value sweep-keys sweep-cache sweep-standbys
 
 bench: $(addprefix bench-,$(BENCHPIECES)) bench-report ## everything that docs/performance.md tells, beside redis-server and others on the same disk: an hour; each piece alone: make bench-writes, …
 
@@ -88,6 +88,9 @@ bench-pipelines: bench-tool
 
 bench-reads: bench-tool
 	$(BENCHRUN) -systems repld,redis,bound -rows get:1,get:64,get:64x16 -rounds 5 -seconds 3 $(BENCH)
+
+bench-memory: bench-tool
+	$(BENCHRUN) -systems repldw -rows set:256,set:64x16 -rounds 1 -seconds 10 $(BENCH)
 
 bench-peers: bench-tool bench-servers
 	$(BENCHRUN) -systems repld1,etcd,postgres,nats -rows set:64 -rounds 5 -seconds 5 -keys 100000 $(BENCH)

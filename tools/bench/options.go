@@ -43,7 +43,7 @@ func parse() (options, error) {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are shown")
 	flag.StringVar(&clients, "clients", "1,16,64,256", "numbers of clients")
 	flag.StringVar(&rows, "rows", "", "what to measure, as set:64,set:64x16,set:64:1024,get:64 (clients, x pipeline, : bytes of a value); default: SET and GET with -clients, 64x16, 1 KiB")
-	flag.StringVar(&systems, "systems", "repld,redis,repld1,redis1,bound", "who is measured: repld, repld1 (with a standby), redis, redis1 (with a replica), bound, etcd, postgres, nats")
+	flag.StringVar(&systems, "systems", "repld,redis,repld1,redis1,bound", "who is measured: repld, repld1 (with a standby), repldw (and a witness), redis, redis1 (with a replica), bound, etcd, postgres, nats")
 	flag.IntVar(&o.keys, "keys", 1_000_000, "different keys, all written before the measurement")
 	flag.IntVar(&o.value, "value", 100, "bytes of a value; half of it compresses")
 	flag.BoolVar(&quick, "quick", false, "one round of 1 s with 100,000 keys, for a glance")

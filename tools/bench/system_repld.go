@@ -40,35 +40,59 @@ func startRepldWith(ctx context.Context, o options, dir string, standbys int) (*
 		more += fmt.Sprintf("  - {name: %s, addr: \"127.0.0.1:%d\"}\n", nodeName(i), port)
 	}
 	more += "insecure: true\nsync: {k: 1}\n"
+	return run, run.cluster(ctx, o, dir, standbys+1, more)
+}
+
+// startRepldWitness starts an active, a standby and a witness: what a witness costs.
+func startRepldWitness(ctx context.Context, o options, dir string) (*running, error) {
+	run := &running{}
+	ports, err := freePorts(3)
+	if err != nil {
+		return run, err
+	}
+	more := fmt.Sprintf("peers:\n  - {name: a, addr: \"127.0.0.1:%d\"}\n  - {name: b, addr: \"127.0.0.1:%d\"}\n  - {name: w, addr: \"127.0.0.1:%d\", role: witness}\ninsecure: true\n", ports[0], ports[1], ports[2])
+	config := filepath.Join(dir, "w.yml")
+	text := fmt.Sprintf("cluster: bench\nnode: w\nrole: witness\ndata: %s\nadmin: {socket: %s}\nlog: {level: warn}\n%s", filepath.Join(dir, "w"), filepath.Join(dir, "w.adm"), more)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return run, err
+	}
+	if err := run.launch(o, &repldNode{name: "w", config: config}); err != nil {
+		return run, err
+	}
+	return run, run.cluster(ctx, o, dir, 2, more+"sync: {k: 1}\n")
+}
+
+// cluster starts the data nodes and returns when the first is active and all others count.
+func (r *running) cluster(ctx context.Context, o options, dir string, data int, more string) error {
 	var nodes []*repldNode
-	for i := range ports {
-		n, err := run.repld(o, dir, nodeName(i), more)
+	for i := range data {
+		n, err := r.repld(o, dir, nodeName(i), more)
 		if err != nil {
-			return run, err
+			return err
 		}
 		nodes = append(nodes, n)
 	}
-	run.socket = nodes[0].client
+	r.socket = nodes[0].client
 	for _, n := range nodes {
-		if err := n.wait(ctx, run, func(admin.NodeStatus) bool { return true }); err != nil {
-			return run, err
+		if err := n.wait(ctx, r, func(admin.NodeStatus) bool { return true }); err != nil {
+			return err
 		}
 	}
 	// Until all have met, the promotion of a blank cluster is refused.
 	var last error
-	err = poll(ctx, run, func(ctx context.Context) bool {
+	err := poll(ctx, r, func(ctx context.Context) bool {
 		_, last = nodes[0].admin.Promote(ctx, admin.PromoteRequest{Reason: "benchmark"}, nil)
 		return last == nil
 	})
 	if err != nil {
-		return run, errors.Join(err, last)
+		return errors.Join(err, last)
 	}
 	for _, n := range nodes[1:] {
-		if err := n.follows(ctx, run); err != nil {
-			return run, err
+		if err := n.follows(ctx, r); err != nil {
+			return err
 		}
 	}
-	return run, poll(ctx, run, writable(run.socket))
+	return poll(ctx, r, writable(r.socket))
 }
 
 func nodeName(i int) string { return string(rune('a' + i)) }

@@ -65,6 +65,7 @@ func (r *running) dial(ctx context.Context, x row, w *work) (caller, error) {
 const (
 	nameRepld  = "repld"
 	nameRepld1 = "repld + 1 standby"
+	nameRepldW = "repld + 1 standby + witness"
 	nameBound  = "bound + 1 standby"
 	nameRedis  = "redis"
 	nameRedis1 = "redis + WAIT 1"
@@ -84,6 +85,7 @@ func allSystems() []system {
 		{id: "repld", name: nameRepld, gets: true, pipelines: true, start: startRepld},
 		{id: "redis", name: nameRedis, gets: true, pipelines: true, needs: "redis-server", hint: "Debian: redis-server", start: startRedis},
 		{id: "repld1", name: nameRepld1, pipelines: true, start: startRepldPair},
+		{id: "repldw", name: nameRepldW, pipelines: true, start: startRepldWitness},
 		{id: "redis1", name: nameRedis1, pipelines: true, needs: "redis-server", hint: "Debian: redis-server", start: startRedisPair},
 		{id: "etcd", name: nameEtcd, gets: true, needs: "etcd", hint: hintPeers, start: startEtcd},
 		{id: "postgres", name: namePostgres, gets: true, needs: "postgres", hint: "Debian: postgresql-15, installed with RUNLEVEL=1 so that it starts no server of its own", start: startPostgres},

@@ -58,7 +58,9 @@ func title(w io.Writer, markdown bool, format string, args ...any) {
 
 // print shows everything that was measured.
 func (r *results) print(w io.Writer, markdown bool) {
-	fmt.Fprintf(w, "\n%s; %d rounds of %g s, %d keys of %d bytes, half-compressible values; medians\n", r.Machine, r.Rounds, r.Seconds, r.Keys, keyBytes)
+	if r.Machine.CPUs > 0 {
+		fmt.Fprintf(w, "\n%s; %d rounds of %g s, %d keys of %d bytes, half-compressible values; medians\n", r.Machine, r.Rounds, r.Seconds, r.Keys, keyBytes)
+	}
 	for _, l := range r.LeftOut {
 		fmt.Fprintf(w, "left out: %s\n", l)
 	}
