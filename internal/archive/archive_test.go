@@ -283,6 +283,7 @@ func TestPathToBeforeAGap(t *testing.T) {
 		return Chunk{First: f[0].First, Prev: f[0].Prev, End: f[len(f)-1].End()}
 	}
 	gap := []Chunk{piece(log[:2]...), piece(log[2:4]...), piece(log[6:]...)} // to LSN 12, and from 17 on
+	on := append(gap[:3:3], piece(frames(t, log[7].End(), 2, 2)...))         // the epoch behind the gap is followed by another one
 	newer := append(gap[:2:2], piece(frames(t, log[5].End(), 2, 2)...))
 	for _, tc := range []struct {
 		name   string
@@ -292,7 +293,7 @@ func TestPathToBeforeAGap(t *testing.T) {
 		steps  int // 0: a gap
 	}{
 		{"within the first piece", gap, 6, 0, 1}, {"within the second", gap, 11, 0, 2}, {"its last record", gap, 12, 0, 2}, {"in the gap", gap, 13, 0, 0}, {"behind it", gap, 18, 0, 0},
-		{"a newer epoch behind it", newer, 11, 0, 0}, {"which is not asked for", newer, 11, 1, 2}, {"no gap at all", gap[:2], 11, 0, 2},
+		{"a newer epoch behind it", newer, 11, 0, 0}, {"which is not asked for", newer, 11, 1, 2}, {"no gap at all", gap[:2], 11, 0, 2}, {"a newer epoch that follows the same one", on, 11, 0, 2},
 	} {
 		path, err := PathTo(tc.chunks, from, tc.to, tc.epoch)
 		if len(path) != tc.steps || (tc.steps == 0) != errors.Is(err, ErrGap) {

@@ -116,6 +116,15 @@ type Step struct {
 // Path chooses the pieces that lead from a position to the end of the newest history: of the highest epoch, at most epoch if that is not 0. Pieces may overlap (two nodes
 // archived) and branch off (records were given up): it is found backwards, from the end, by the chain hashes. ErrGap if it does not reach back to from.
 func Path(chunks []Chunk, from wal.Position, epoch wal.Epoch) ([]Step, error) {
+	path, err := back(chunks, from, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return path, nil
+}
+
+// back is Path, but with ErrGap it returns the pieces behind the gap, if there are any.
+func back(chunks []Chunk, from wal.Position, epoch wal.Epoch) ([]Step, error) {
 	byEnd := map[wal.LSN][]Chunk{}
 	var last Chunk
 	for _, c := range chunks {
@@ -143,34 +152,34 @@ func Path(chunks []Chunk, from wal.Position, epoch wal.Epoch) ([]Step, error) {
 		}
 		next, ok := before(chunks, byEnd[lsn], at, epoch)
 		if !ok {
-			return nil, fmt.Errorf("%w: nothing is archived that ends at LSN %d, hash %s", ErrGap, lsn, hash)
+			slices.Reverse(path)
+			return path, fmt.Errorf("%w: nothing is archived that ends at LSN %d, hash %s", ErrGap, lsn, hash)
 		}
 		at = Step{next, lsn}
 	}
 }
 
-// PathTo is Path for a history that is wanted up to an LSN only: a gap behind that does not matter, if what lies before it is of the newest epoch that there is, or of the one that was
-// asked for. Otherwise it is not known whether the records before the gap were given up.
+// PathTo is Path for a history that is wanted up to an LSN only: a gap behind that does not matter, if the history goes on behind it in the epoch in which it ends before it, for one epoch has
+// one history (R2). Otherwise it is not known whether the records before the gap were given up.
 func PathTo(chunks []Chunk, from wal.Position, to wal.LSN, epoch wal.Epoch) ([]Step, error) {
-	path, err := Path(chunks, from, epoch)
+	path, err := back(chunks, from, epoch)
 	if err == nil {
 		return path, nil
 	}
+	newest := wal.Epoch(0) // of the history just behind the gap, at least
+	if len(path) > 0 {
+		newest = path[0].End.Epoch
+	}
 	var until []Chunk
-	newest := wal.Epoch(0)
 	for _, c := range chunks {
-		if epoch != 0 && c.End.Epoch > epoch {
-			continue
-		}
-		newest = max(newest, c.End.Epoch)
-		if c.First <= to {
+		if c.First <= to && (epoch == 0 || c.End.Epoch <= epoch) {
 			until = append(until, c)
 		}
 	}
 	short, shortErr := Path(until, from, epoch)
 	if n := len(short); shortErr != nil || n == 0 || short[n-1].End.LSN < to {
 		return nil, err
-	} else if last := short[n-1].End.Epoch; last != newest {
+	} else if last := short[n-1].End.Epoch; last != newest || path[0].To != path[0].End.LSN {
 		return nil, fmt.Errorf("%w; before the gap there is a history of epoch %d up to LSN %d, of which it is not known whether epoch %d gave it up: say --epoch %d to have it", err, last, short[n-1].End.LSN, newest, last)
 	}
 	return short, nil
