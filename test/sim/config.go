@@ -17,6 +17,7 @@ type Config struct {
 	K         int           // acks that a commit needs
 	Shared    bool          // one token store for all nodes
 	Raft      bool          // and that is the raft log of the nodes themselves
+	Witness   bool          // a node without data votes, too
 	Scrub     bool          // log and state are read through every few seconds
 	Auto      bool          // nodes promote themselves; a person only looks on
 	Drift     int           // clocks of leases run by up to so much too fast or too slow, in 1000
@@ -42,9 +43,9 @@ type Config struct {
 
 // String is the option set in one line.
 func (c Config) String() string {
-	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, raft %v, scrub %v, automatic %v, drift %d/1000, shrink %v, lagged %d by %v, segments of %d, retain %d, memtable %d, log in memory %d, codec %v, heartbeat %v, delay %v+%v, "+
+	return fmt.Sprintf("seed %d: %d nodes, k %d, shared token %v, raft %v, witness %v, scrub %v, automatic %v, drift %d/1000, shrink %v, lagged %d by %v, segments of %d, retain %d, memtable %d, log in memory %d, codec %v, heartbeat %v, delay %v+%v, "+
 		"sync up to %v, %d writers every %v %d at once, values up to %d bytes, %v with %d events",
-		c.Seed, c.Nodes, c.K, c.Shared, c.Raft, c.Scrub, c.Auto, c.Drift, c.Shrink, c.Lagged, c.Lag, c.Segment, c.Retain, c.MemTable, c.Memory, c.Codec, c.Heartbeat, c.Delay, c.Jitter,
+		c.Seed, c.Nodes, c.K, c.Shared, c.Raft, c.Witness, c.Scrub, c.Auto, c.Drift, c.Shrink, c.Lagged, c.Lag, c.Segment, c.Retain, c.MemTable, c.Memory, c.Codec, c.Heartbeat, c.Delay, c.Jitter,
 		c.Slow, c.Writers, c.Pace, c.Burst, c.Value, c.Length, len(c.Events))
 }
 
@@ -78,6 +79,8 @@ const (
 	Coup       Kind = "coup"        // the active is cut off from all others for For, and node is promoted
 	Switchover Kind = "switchover"  // from whoever is active to node
 	Demote     Kind = "demote"      // whoever is active
+	NoWitness  Kind = "no-witness"  // the witness loses power, and is started again after For
+	CutWitness Kind = "cut-witness" // nothing arrives at the witness for For; Arg 1: nor from it
 	Pause      Kind = "pause"       // a person at node pauses automatic failover, for For
 )
 
@@ -140,6 +143,9 @@ func Draw(seed uint64) Config {
 	}
 	c.Raft = c.Shared && c.Nodes > 2 && r.IntN(3) == 0
 	c.Scrub = r.IntN(4) == 0
+	if c.Nodes == 2 && r.IntN(3) > 0 { // the two, and a witness: the smallest cluster that can elect
+		c.Witness, c.Shared, c.Auto, c.Raft = true, true, r.IntN(4) > 0, r.IntN(3) > 0
+	}
 	kinds := weights(r, c)
 	calm := 8000 + r.IntN(9000) // ms from storm to storm, on average
 	for at := 2 * time.Second; at < c.Length; at += time.Duration(1+r.IntN(2*calm)) * time.Millisecond {
@@ -205,6 +211,10 @@ func weights(r *rand.Rand, c Config) []Kind {
 	}
 	if c.Auto {
 		some(3, 2, Pause)
+	}
+	if c.Witness {
+		add(3, NoWitness)
+		add(3, CutWitness)
 	}
 	if c.Shared && !c.Raft {
 		some(3, 5, CutStore)

@@ -34,6 +34,8 @@
 //
 // # Who promotes
 //
+// Two data nodes have a witness in two of three seeds (witness.go): it loses power and is cut off as they are, and R3 is held for it, too.
+//
 // In some seeds the nodes themselves do (automatic failover, leases on clocks that drift); in the others a person does when nobody has been active for a while. In both,
 // persons interfere.
 package sim

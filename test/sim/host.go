@@ -77,8 +77,7 @@ func (h *host) options(p *process) node.Options {
 	if c.Scrub {
 		o.ScrubEvery = 5 * time.Second
 	}
-	drift := c.drift(h.id)
-	o.Clock = func() failover.Mono { return failover.Mono(float64(time.Since(h.l.began)) * drift) }
+	o.Clock = h.l.clock(h.id)
 	o.Failover.Suspect, o.Failover.Lease = 5*c.Heartbeat, 5*c.Heartbeat
 	if c.Auto {
 		o.Failover.Mode = node.FailoverAutomatic
@@ -89,11 +88,9 @@ func (h *host) options(p *process) node.Options {
 	if c.Lagged == h.id {
 		o.Mode, o.ApplyDelay = node.ModeLagged, c.Lag
 	}
-	if c.Shared {
-		o.Token = reach{tokens: h.l.tokens, node: h.name, net: h.l.net}
-	}
-	if c.Raft {
-		o.Token, o.Raft = nil, &node.RaftOptions{Election: 4 * c.Heartbeat}
+	h.l.token(&o)
+	if c.Witness {
+		o.Peers = append(o.Peers, node.Peer{Name: witnessName, Addr: witnessName, Witness: true})
 	}
 	for i := range c.Nodes {
 		if i != h.id {
@@ -101,6 +98,22 @@ func (h *host) options(p *process) node.Options {
 		}
 	}
 	return o
+}
+
+// token gives a node its way to the token store.
+func (l *life) token(o *node.Options) {
+	switch c := l.c; {
+	case c.Raft:
+		o.Raft = &node.RaftOptions{Election: 4 * c.Heartbeat}
+	case c.Shared:
+		o.Token = reach{tokens: l.tokens, node: o.Name, net: l.net}
+	}
+}
+
+// clock is the clock of a node's leases.
+func (l *life) clock(node int) func() failover.Mono {
+	drift := l.c.drift(node)
+	return func() failover.Mono { return failover.Mono(float64(time.Since(l.began)) * drift) }
 }
 
 // running returns the process, nil while there is none.

@@ -55,8 +55,8 @@ func (l *life) inject(e Event, r *rand.Rand) {
 		lasting(l.isolate(h, e.Arg == 1))
 	case Deaf:
 		var undo []func()
-		for _, o := range l.others(h) {
-			undo = append(undo, cut(o.name, h.name))
+		for _, o := range l.reaching(h) {
+			undo = append(undo, cut(o, h.name))
 		}
 		lasting(all(undo))
 	case CutStore:
@@ -112,6 +112,16 @@ func (l *life) inject(e Event, r *rand.Rand) {
 	case Switchover:
 		l.post(h, admin.PathSwitchover, admin.SwitchoverRequest{To: h.name})
 		done()
+	case NoWitness:
+		l.witness.down(faultfs.Random(r.Uint64()), e.For, done)
+	case CutWitness:
+		var undo []func()
+		for _, o := range l.hosts {
+			if undo = append(undo, cut(o.name, witnessName)); e.Arg == 1 {
+				undo = append(undo, cut(witnessName, o.name))
+			}
+		}
+		lasting(all(undo))
 	case Pause:
 		l.count(func(s *Stats) { s.Paused++ })
 		l.post(h, admin.PathPause, admin.PauseRequest{Reason: "for a test"})
@@ -143,19 +153,30 @@ func (l *life) others(h *host) []*host {
 	return hs
 }
 
+// reaching are the names of all nodes that a node talks to.
+func (l *life) reaching(h *host) (names []string) {
+	for _, o := range l.others(h) {
+		names = append(names, o.name)
+	}
+	if l.witness != nil {
+		names = append(names, witnessName)
+	}
+	return names
+}
+
 // isolate cuts a node off from all others, and from the token store.
 func (l *life) isolate(h *host, store bool) func() {
-	for _, o := range l.others(h) {
-		l.net.cut(h.name, o.name, true)
-		l.net.cut(o.name, h.name, true)
+	for _, o := range l.reaching(h) {
+		l.net.cut(h.name, o, true)
+		l.net.cut(o, h.name, true)
 	}
 	if store {
 		l.tokens.reachable(h.name, false)
 	}
 	return func() {
-		for _, o := range l.others(h) {
-			l.net.cut(h.name, o.name, false)
-			l.net.cut(o.name, h.name, false)
+		for _, o := range l.reaching(h) {
+			l.net.cut(h.name, o, false)
+			l.net.cut(o, h.name, false)
 		}
 		if store {
 			l.tokens.reachable(h.name, true)

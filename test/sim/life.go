@@ -60,15 +60,16 @@ func (r Result) Report() string {
 
 // life is one cluster from its beginning to its end, inside a synctest bubble.
 type life struct {
-	c      Config
-	began  time.Time
-	net    *network
-	tokens *tokens
-	facts  *facts
-	log    *journal
-	hosts  []*host
-	all    sync.WaitGroup // all goroutines
-	end    chan struct{}  // closed when everything ends
+	c       Config
+	began   time.Time
+	net     *network
+	tokens  *tokens
+	facts   *facts
+	log     *journal
+	hosts   []*host
+	witness *witness       // nil: there is none
+	all     sync.WaitGroup // all goroutines
+	end     chan struct{}  // closed when everything ends
 
 	mu    sync.Mutex
 	calm  bool
@@ -90,6 +91,10 @@ func Run(c Config, verbose func(string)) Result {
 	}
 	for _, h := range l.hosts {
 		l.all.Go(h.start)
+	}
+	if c.Witness {
+		l.witness = &witness{l: l, disk: faultfs.NewDisk(), rng: rand.New(rand.NewPCG(c.Seed, 0x317))}
+		l.all.Go(l.witness.start)
 	}
 	if c.Nodes > 1 {
 		l.all.Go(l.found)
@@ -116,6 +121,9 @@ func Run(c Config, verbose func(string)) Result {
 		if err := h.stop(); err != nil {
 			l.facts.fail("R12", "%s does not stop cleanly: %v", h.name, err)
 		}
+	}
+	if l.witness != nil {
+		l.witness.stop()
 	}
 	l.all.Wait()
 	time.Sleep(leave) // nothing of this life is waited for after the return
@@ -169,6 +177,9 @@ func (l *life) heal(writers *sync.WaitGroup) {
 		l.sleep(100 * time.Millisecond)
 		for _, h := range l.hosts {
 			h.start()
+		}
+		if l.witness != nil {
+			l.witness.start()
 		}
 		if why = l.unhealthy(true); why == "" {
 			why = l.finalWrite()

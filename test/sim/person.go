@@ -84,6 +84,9 @@ func (l *life) resume() {
 
 // look notes what each node promised (R3).
 func (l *life) look() {
+	if l.witness != nil {
+		l.witness.look()
+	}
 	for _, p := range l.up() {
 		s := p.status()
 		p.h.mu.Lock()
