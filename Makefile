@@ -147,7 +147,7 @@ torture-restore: build ## 30 rounds: all nodes wiped and restored to an LSN, a t
 .PHONY: bench-quick
 bench-quick: build ## the ratios to redis-server at 64 clients, in less than a minute
 	@go build -o bin/bench ./tools/bench
-	@bin/bench -bin bin -systems repld,redis,repld1,redis1 -rows set:64,get:64 -rounds 3 -seconds 1.5 -keys 100000 $(BENCH)
+	@bin/bench -bin bin -systems repld,redis,repld1,redis1 -rows set:64,get:64 -rounds 3 -seconds 1.2 -keys 100000 $(BENCH)
 
 faults-report: ## run every test that asserts a row of the fault catalogue; writes docs/faults.md
 	go run ./tools/faultsreport
