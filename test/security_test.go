@@ -111,6 +111,16 @@ hooks: {on_role_change: [/bin/cat]}
 	if err := reader.Set(ctx, "k", "w", 0).Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 		t.Errorf("a user who may only read writes: %v", err)
 	}
+	if err := os.WriteFile(in("users.acl"), []byte("user reader off >"+users+" ~* +@read\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = node.Process.Signal(syscall.SIGHUP)
+	cluster.Until(t, 40*time.Second, func() error { // its connection is closed, and it is not let in again
+		if err := reader.Get(ctx, "k").Err(); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+			return fmt.Errorf("a user that was switched off: %v", err)
+		}
+		return nil
+	})
 	_ = reader.Close()
 	a := admin.NewClient(in("run/admin.sock"))
 	if _, err := a.Promote(ctx, admin.PromoteRequest{Reason: "drill"}, nil); err != nil {

@@ -69,6 +69,19 @@ func accessList(c *config.Config) (*server.ACL, error) {
 	return a, nil
 }
 
+// reloadACL puts the users that next has in force. Whether there are any is not changed while the node runs.
+func (d *daemon) reloadACL(next *config.Config) error {
+	if d.data == nil || d.config.Client.ACLFile == "" || next.Client.ACLFile == "" {
+		return nil
+	}
+	a, err := accessList(next)
+	if err != nil {
+		return err
+	}
+	d.logger.Info("users reloaded", "file", next.Client.ACLFile, "connections_closed", d.data.SetACL(a))
+	return nil
+}
+
 // secureClients puts TLS on the listener for clients over TCP, if it is configured.
 func secureClients(c *config.Config, l net.Listener, logger *slog.Logger) (net.Listener, error) {
 	if c.Client.TLSCert == "" {

@@ -42,9 +42,13 @@ func (a *app) run(cmd *cobra.Command) error {
 			logger.Error("configuration not reloaded", "error", err)
 			return
 		}
+		if err := d.reloadACL(next); err != nil {
+			logger.Error("users not reloaded", "error", err)
+			return
+		}
 		level.Set(levelOf(next.Log.Level))
 		_ = d.node.ReloadCertificates() // said by it
-		logger.Info("configuration reloaded", "log_level", next.Log.Level, "note", "certificates were read again; other settings take effect at the next start")
+		logger.Info("configuration reloaded", "log_level", next.Log.Level, "note", "certificates and users were read again; other settings take effect at the next start")
 	}
 	if err := d.run(signals, reload); err != nil {
 		return failure{err}

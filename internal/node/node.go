@@ -169,6 +169,9 @@ func (n *Node) ServeClients(l net.Listener, auth bool) error {
 	return err
 }
 
+// SetACL puts the users of an ACL file that was read again in force, where there is one. It returns how many connections were closed for it.
+func (n *Node) SetACL(a *server.ACL) int { return n.server.SetACL(a) }
+
 // Promote makes this node the active: what `replctl promote` does.
 func (n *Node) Promote(ctx context.Context, req admin.PromoteRequest) (admin.PromoteResult, error) {
 	return adminAPI{n.group}.Promote(ctx, req, func(admin.Event) {})

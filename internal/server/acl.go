@@ -237,13 +237,28 @@ func (c *command) access(n int) (read, write bool) {
 	return read, write
 }
 
-// authenticate finds the user that a name and a password are of. Comparisons take the same time whoever is asked for: of hashes, so that the length is not told either.
+// login makes the session that of the user that a name and a password are of, false if they are of none.
+func (s *Session) login(name, password []byte) bool {
+	list := s.srv.acl.Load()
+	u, ok := s.authenticate(list, name, password)
+	if !ok {
+		return false
+	}
+	s.setUser(u)
+	s.setAuthed(true)
+	if s.srv.acl.Load() != list {
+		s.closing = true // the file was read again meanwhile, and this session was not seen: it has to come again
+	}
+	return true
+}
+
+// authenticate finds the user. Comparisons take the same time whoever is asked for: of hashes, so that the length is not told either.
 //
 // Without an entry of its own "default" may do everything: with the password, or, where nobody is asked for it, with any, as in Redis.
-func (s *Session) authenticate(name, password []byte) (u *aclUser, ok bool) {
+func (s *Session) authenticate(list *ACL, name, password []byte) (u *aclUser, ok bool) {
 	got := sha256.Sum256(password)
-	if a := s.srv.opts.ACL; a != nil {
-		u = a.users[string(name)]
+	if list != nil {
+		u = list.users[string(name)]
 	}
 	if u != nil {
 		for _, want := range u.passwords {
@@ -254,4 +269,24 @@ func (s *Session) authenticate(name, password []byte) (u *aclUser, ok bool) {
 	want := sha256.Sum256([]byte(s.srv.opts.Password))
 	ok = subtle.ConstantTimeCompare(want[:], got[:]) == 1 && s.srv.opts.Password != ""
 	return nil, string(name) == "default" && (ok || s.srv.opts.Password == "" && !s.needAuth)
+}
+
+// SetACL puts an ACL file that was read again in force, on a server that has one. Connections of users who are gone or changed are closed after their running batch; how many, is returned.
+func (s *Server) SetACL(next *ACL) (closed int) {
+	old := s.acl.Swap(next)
+	for _, session := range s.sessions() {
+		name := session.info.user()
+		if !old.users[name].same(next.users[name]) && session.info.close() {
+			closed++
+		}
+	}
+	return closed
+}
+
+// same reports whether a user is what it was; nil is one who is not in the file.
+func (u *aclUser) same(v *aclUser) bool {
+	if u == nil || v == nil {
+		return u == v
+	}
+	return u.rules == v.rules && slices.Equal(u.passwords, v.passwords)
 }

@@ -78,7 +78,7 @@ func TestACLBesideDefault(t *testing.T) {
 		t.Fatal(got)
 	}
 	for _, x := range []struct{ send, want string }{
-		{"AUTH d", "+OK"}, {"ACL WHOAMI", `"default"`}, {"ACL USERS", `["default" "shop" "report" "root" "gone"]`}, {"ACL SETUSER x on", "-ERR users are not changed by clients: the operator edits client.acl_file and starts the node again"},
+		{"AUTH d", "+OK"}, {"ACL WHOAMI", `"default"`}, {"ACL USERS", `["default" "shop" "report" "root" "gone"]`}, {"ACL SETUSER x on", "-ERR users are not changed by clients: the operator edits client.acl_file and has the node read it again"},
 		{"ACL CAT nosuch", "-ERR Unknown category 'nosuch'"}, {"ACL CAT transaction", `["multi" "exec" "discard" "watch" "unwatch"]`},
 		{"CLIENT KILL USER nobody", "-ERR No such user 'nobody'"}, {"CLIENT KILL USER report", ":0"}, {"CLIENT KILL USER shop", ":1"}, {"SET any 1", "+OK"}, {"FLUSHALL", "+OK"},
 	} {
@@ -88,6 +88,36 @@ func TestACLBesideDefault(t *testing.T) {
 	}
 	shop.ended()
 	if got := p.do("ACL LIST"); strings.Contains(got, "s1") || strings.Contains(got, hex.EncodeToString(hashed[:])) || !strings.Contains(got, "user shop on >*** >*** ~cart:* %R~price:*") {
+		t.Error(got)
+	}
+}
+
+// A file that is read again is in force at once: users who are gone or changed are disconnected, the others stay, new ones are let in.
+func TestACLReadAgain(t *testing.T) {
+	s, path := startServer(t, Options{Backend: newFake(t), Password: "d", ACL: parseACL(t, "user keeps on >k ~* +@all\nuser goes on >g ~* +@all\nuser less on >l ~* +@all")})
+	login := func(name, password string) *peer {
+		t.Helper()
+		p := dial(t, path)
+		if got := p.do("AUTH " + name + " " + password); got != "+OK" {
+			t.Fatalf("%s: %s", name, got)
+		}
+		return p
+	}
+	keeps, goes, less, root := login("keeps", "k"), login("goes", "g"), login("less", "l"), login("default", "d")
+	if n := s.SetACL(parseACL(t, "user keeps on >k ~* +@all\nuser less on >l ~* +@read\nuser new on >n ~* +@all")); n != 2 {
+		t.Errorf("%d connections closed, want two", n)
+	}
+	goes.ended()
+	less.ended()
+	for _, p := range []*peer{keeps, root, login("new", "n")} {
+		if got := p.do("SET a 1"); got != "+OK" {
+			t.Error(got)
+		}
+	}
+	if got := login("less", "l").do("SET a 2"); !strings.HasPrefix(got, "-NOPERM") {
+		t.Error(got)
+	}
+	if got := dial(t, path).do("AUTH goes g"); got != "-"+errWrongPass {
 		t.Error(got)
 	}
 }

@@ -37,7 +37,7 @@ func cmdACLWhoAmI(c *call) error {
 
 // aclRules are the users in the order of the file, "default" before them if it is not in it.
 func (c *call) aclRules() (names, rules []string) {
-	a := c.s.srv.opts.ACL
+	a := c.s.srv.acl.Load()
 	if a == nil || a.users["default"] == nil {
 		names, rules = []string{"default"}, []string{"user default on ~* +@all"}
 	}
@@ -91,5 +91,5 @@ func cmdACLCat(c *call) error {
 }
 
 func cmdACLRefused(c *call) error {
-	return c.fail("ERR users are not changed by clients: the operator edits client.acl_file and starts the node again")
+	return c.fail("ERR users are not changed by clients: the operator edits client.acl_file and has the node read it again")
 }

@@ -185,7 +185,7 @@ func (c *call) parseKill() (killFilter, error) {
 		case "laddr":
 			f.laddr = &value
 		case "user":
-			if a := c.s.srv.opts.ACL; value != "default" && (a == nil || a.users[value] == nil) {
+			if a := c.s.srv.acl.Load(); value != "default" && (a == nil || a.users[value] == nil) {
 				return f, c.fail("ERR No such user '" + cString(c.args[i+1]) + "'")
 			}
 			f.user = &value

@@ -61,15 +61,12 @@ func cmdAuth(c *call) error {
 		return c.fail(errSyntax)
 	case len(c.args) == 3:
 		user, password = c.args[1], c.args[2]
-	case c.s.srv.opts.Password == "" && c.s.srv.opts.ACL == nil:
+	case c.s.srv.opts.Password == "" && c.s.srv.acl.Load() == nil:
 		return c.fail("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
 	}
-	u, ok := c.s.authenticate(user, password)
-	if !ok {
+	if !c.s.login(user, password) {
 		return c.fail(errWrongPass)
 	}
-	c.s.setUser(u)
-	c.s.setAuthed(true)
 	c.w.OK()
 	return nil
 }
@@ -102,12 +99,9 @@ func cmdHello(c *call) error {
 	}
 	s := c.s
 	if user != nil {
-		u, ok := s.authenticate(user, password)
-		if !ok {
+		if !s.login(user, password) {
 			return c.fail(errWrongPass)
 		}
-		s.setUser(u)
-		s.setAuthed(true)
 	}
 	if !s.authed {
 		return c.fail("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time")

@@ -20,6 +20,7 @@ type Server struct {
 	stats       counters
 	slowlog     slowlog
 	cursors     cursors
+	acl         atomic.Pointer[ACL] // nil: there are no named users
 	links       links
 	maxClients  atomic.Int64
 	idleTimeout atomic.Int64 // ns
@@ -51,6 +52,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, table: newTable(), started: time.Now()}
 	s.config = newConfig(&s.opts)
+	s.acl.Store(o.ACL)
 	s.slowlog.threshold.Store(int64(o.SlowlogThreshold))
 	s.slowlog.setLimit(o.SlowlogEntries)
 	s.maxClients.Store(int64(o.MaxClients))

@@ -124,7 +124,7 @@ func newSession(srv *Server, id int64, addr, laddr string, auth bool) *Session {
 		srv:      srv,
 		in:       resp.NewReader(srv.opts.Limits),
 		out:      resp.NewWriter(srv.opts.MaxOutputBytes),
-		needAuth: auth && (srv.opts.Password != "" || srv.opts.ACL != nil),
+		needAuth: auth && (srv.opts.Password != "" || srv.acl.Load() != nil),
 		doneCh:   make(chan struct{}, 1),
 	}
 	s.info.init(id, addr, laddr)
