@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// checkSentinel: Sentinel clients dial host:port only, and are sent to host:port only.
+// checkSentinel: Sentinel clients dial host:port only, and are sent to host:port only. A witness sends them to others.
 func (c *Config) checkSentinel(p *problems) {
 	s := &c.Sentinel
 	if s.PasswordFile != "" {
@@ -29,7 +29,7 @@ func (c *Config) checkSentinel(p *problems) {
 	if anyHost(s.Listen) && s.Announce == "" {
 		c.wrong(p, "sentinel.announce", "has to be set, because sentinel.listen %s names no host", s.Listen)
 	}
-	if c.Reach() == "" {
+	if c.Role != RoleWitness && c.Reach() == "" {
 		c.wrong(p, "sentinel.listen", "needs an address that clients can be sent to: set client.tcp, and client: host:port in this node's entry of peers if client.tcp names no host")
 	}
 }

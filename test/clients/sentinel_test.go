@@ -189,3 +189,52 @@ func TestSwitchMaster(t *testing.T) {
 		t.Errorf("replicas %v", r)
 	}
 }
+
+// TestWitnessGuides: the Sentinel endpoint of a witness, which holds no data, names the active, follows a SIGKILL that leaves it alone with one data node, and publishes +switch-master; clients
+// of the witness alone find the new active.
+//
+// Faults: P1 (SIGKILL of the active, two data nodes and a witness: what the witness tells clients)
+func TestWitnessGuides(t *testing.T) {
+	c := cluster.Processes(t, cluster.Spec{Nodes: append(cluster.Hot("a", "b"), cluster.Witness("w")), K: 1, Shrink: time.Second, Sentinel: true, Automatic: true, Token: "{store: raft}", Failover: "  backoff: 0s\n"})
+	w := c.Node("w")
+	data := []*cluster.Node{c.Node("a"), c.Node("b")}
+	active, s := c.WaitActive(0, limit, "w")
+	other := data[0]
+	if other == active {
+		other = data[1]
+	}
+	waitAddr(t, w, active.TCP)
+	other.WaitCaughtUp(active, limit)
+	sub := guide(t, w).Subscribe(context.Background(), "+switch-master")
+	defer sub.Close()
+	if _, err := sub.Receive(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	plain := redis.NewClient(&redis.Options{Addr: w.Guide, MaxRetries: -1})
+	defer plain.Close()
+	if role, err := plain.Do(context.Background(), "ROLE").Slice(); err != nil || fmt.Sprint(role) != "[sentinel [test]]" {
+		t.Errorf("ROLE of the witness' endpoint: %v, %v", role, err)
+	}
+	r := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "test", SentinelAddrs: []string{w.Guide}})
+	defer r.Close()
+	cluster.Until(t, limit, func() error { return r.Set(context.Background(), "k", "before", 0).Err() })
+	active.Kill()
+	next, _ := c.WaitActive(s.Epoch, limit, "w", active.Name)
+	if next != other {
+		t.Fatalf("%s took over", next.Name)
+	}
+	want := strings.ReplaceAll("test "+active.TCP+" "+other.TCP, ":", " ")
+	select {
+	case m := <-sub.Channel():
+		if m.Payload != want {
+			t.Errorf("published %q, want %q", m.Payload, want)
+		}
+	case <-time.After(limit):
+		t.Fatal("the witness publishes nothing")
+	}
+	waitAddr(t, w, other.TCP)
+	cluster.Until(t, limit, func() error { return r.Set(context.Background(), "k", "after", 0).Err() })
+	if v, err := other.Redis().Get(context.Background(), "k").Result(); err != nil || v != "after" {
+		t.Errorf("k is %q, %v", v, err)
+	}
+}

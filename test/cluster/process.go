@@ -135,6 +135,9 @@ func (n *Node) config() string {
 	}
 	if n.spec.Witness {
 		line("role: witness")
+		if s.Sentinel {
+			line("sentinel: {listen: %q}", n.Guide)
+		}
 		line("admin: {socket: %s}", n.admin)
 		return b.String()
 	}
