@@ -34,6 +34,7 @@ type layout struct {
 	token     string        // where the token lives, as YAML; default: repld's
 	stall     time.Duration // limits.stall, default as repld's
 	cluster   string        // default torture
+	segment   string        // bytes of a log segment, default 1MiB
 	more      string        // lines of every configuration
 }
 
@@ -136,6 +137,9 @@ func (f *fleet) configOf(n *node, o Options, l layout) string {
 	}
 	b.WriteString(l.more)
 	text := b.String()
+	if l.segment != "" {
+		text = strings.Replace(text, "segment_size: 1MiB", "segment_size: "+l.segment, 1)
+	}
 	if l.stall > 0 {
 		text = strings.Replace(text, "commit_timeout: 3s", "commit_timeout: 3s, stall: "+l.stall.String(), 1)
 	}

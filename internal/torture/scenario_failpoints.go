@@ -1,9 +1,13 @@
 package torture
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +42,7 @@ func runFailpoints(_ context.Context, p *play) error {
 	if p.bin == "" {
 		p.bin = p.o.Repld
 	}
-	if err := p.build(layout{nodes: []string{"a", "b", "c"}, k: 1}); err != nil {
+	if err := p.build(layout{nodes: []string{"a", "b", "c"}, k: 1, segment: "128KiB"}); err != nil {
 		return err
 	}
 	p.begin(true)
@@ -85,6 +89,11 @@ func (p *play) failpoint(name string) (hit bool, err error) {
 	spec := fmt.Sprintf("REPLD_FAILPOINTS=%s=kill:%d", name, at)
 	p.log.Info("failpoint", "name", name, "hit", at, "role", role, "node", victim.name)
 	p.kill(victim)
+	if name == failpoint.RecoverCut {
+		if err := tear(victim.data); err != nil {
+			return false, err
+		}
+	}
 	before := sizeOf(victim.log)
 	p.env[victim.name] = []string{spec}
 	err = p.up(victim)
@@ -93,12 +102,23 @@ func (p *play) failpoint(name string) (hit bool, err error) {
 		return false, err
 	}
 	if role != "standby" {
-		// The attempt may die with the candidate: that is the point.
+		// The attempt may die with the candidate: that is the point. It may be refused at first, because the others are not connected yet.
 		ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
-		_ = p.attempt(ctx, victim)
+		for p.attempt(ctx, victim) != nil && victim.proc.alive() && ctx.Err() == nil {
+			again := time.NewTimer(100 * time.Millisecond)
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+				again.Stop()
+			}
+		}
 		cancel()
 	}
-	_ = p.until(failpointWait, "end of "+victim.name, func() error {
+	wait := failpointWait
+	if name == failpoint.WALRotate {
+		wait *= 4 // a segment has to be filled
+	}
+	_ = p.until(wait, "end of "+victim.name, func() error {
 		if victim.proc.alive() {
 			return fmt.Errorf("it runs")
 		}
@@ -122,6 +142,32 @@ func (p *play) failpoint(name string) (hit bool, err error) {
 		return hit, err
 	}
 	return hit, p.acks(20)
+}
+
+// tear leaves a part of a frame at the end of a stopped node's log, as a power cut within a write does. Nobody was promised anything for it.
+func tear(data string) error {
+	segments, err := filepath.Glob(filepath.Join(data, "groups", "default", "wal", "*.seg"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(segments)
+	for _, path := range slices.Backward(segments) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		end := len(bytes.TrimRight(b, "\x00"))
+		if end == 0 {
+			continue // prepared, and not used yet
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, 40), int64(end))
+		return errors.Join(err, f.Close())
+	}
+	return fmt.Errorf("no segment in %s", data)
 }
 
 // failpointWait is how long a place may take to be reached under load; a start that has to read the log is in it.
