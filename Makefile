@@ -81,10 +81,10 @@ bench-servers: ## bin/etcd and bin/nats-server, to be measured beside us
 	@cd tools/bench/peers && go build -o $(CURDIR)/bin/etcd go.etcd.io/etcd/server/v3 && go build -o $(CURDIR)/bin/nats-server github.com/nats-io/nats-server/v2
 
 bench-writes: bench-tool
-	$(BENCHRUN) -rows set:1,set:16,set:64,set:256 -rounds 5 -seconds 3 $(BENCH)
+	$(BENCHRUN) -rows set:1,set:16,set:64,set:256 -rounds 5 -seconds 2 $(BENCH)
 
 bench-pipelines: bench-tool
-	$(BENCHRUN) -rows set:64x16,set:64:1024 -rounds 5 -seconds 3 $(BENCH)
+	$(BENCHRUN) -rows set:64x16,set:64:1024 -rounds 5 -seconds 2 $(BENCH)
 
 bench-reads: bench-tool
 	$(BENCHRUN) -systems repld,redis,bound -rows get:1,get:64,get:64x16 -rounds 5 -seconds 3 $(BENCH)

@@ -58,9 +58,15 @@ func title(w io.Writer, markdown bool, format string, args ...any) {
 
 // print shows everything that was measured.
 func (r *results) print(w io.Writer, markdown bool) {
-	if r.Machine.CPUs > 0 {
-		fmt.Fprintf(w, "\n%s; %d rounds of %g s, %d keys of %d bytes, half-compressible values; medians\n", r.Machine, r.Rounds, r.Seconds, r.Keys, keyBytes)
+	fmt.Fprintln(w)
+	if r.Machine.CPUs > 0 && !markdown { // a report says it once for all its pieces
+		fmt.Fprintf(w, "%s; ", r.Machine)
 	}
+	fmt.Fprintf(w, "rounds: %d, %g s for each measurement", r.Rounds, r.Seconds)
+	if r.Keys > 0 {
+		fmt.Fprintf(w, ", %s keys of %d bytes, half-compressible values", figure(float64(r.Keys)), keyBytes)
+	}
+	fmt.Fprintln(w, "; medians")
 	for _, l := range r.LeftOut {
 		fmt.Fprintf(w, "left out: %s\n", l)
 	}
@@ -77,7 +83,7 @@ func (r *results) print(w io.Writer, markdown bool) {
 		t.print(w, markdown)
 	}
 	if len(r.Parts) > 0 {
-		title(w, markdown, "parts of repld")
+		title(w, markdown, "figures")
 		t := &table{head: []string{"part", "value", "unit"}}
 		for _, p := range r.Parts {
 			t.add(p.Name, figure(p.Value), p.Unit)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,7 +88,7 @@ func run(dir string, length time.Duration, rounds int, file string) error {
 		parts = append(parts, part{fmt.Sprintf("log append, durable, %d callers: repld/wal to the best of the others", n), ours / best, "×"})
 	}
 	for _, p := range parts {
-		fmt.Printf("  %-70s %12.2f %s\n", strings.ToValidUTF8(p.Name, ""), p.Value, p.Unit)
+		fmt.Printf("  %-70s %12.2f %s\n", p.Name, p.Value, p.Unit)
 	}
 	if file == "" {
 		return nil
