@@ -36,9 +36,19 @@ func (m *member) outcome(since uint64) (text string) {
 func TestScheduledSwitchover(t *testing.T) {
 	t.Parallel()
 	c := three(t, nil)
-	at := time.Now().Add(200 * time.Millisecond)
-	c.nodes["b"].mustSchedule(t, admin.SwitchoverRequest{To: "c", At: at, Reason: "kernel"}) // whoever is asked passes it on
+	c.nodes["b"].mustSchedule(t, admin.SwitchoverRequest{To: "c", At: time.Now().Add(time.Hour), Reason: "kernel"}) // whoever is asked passes it on
+	old := c.nodes["a"]
+	planned := *old.group.schedule.get()
 	c.stop("a")
+	at := time.Now().UTC() // an hour is over
+	planned.At = at
+	text, err := json.Marshal(planned)
+	if err == nil {
+		err = writeWhole(old.o.FS, old.group.path(scheduleFile), text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.start("a")
 	a := c.nodes["a"]
 	if s := a.Status(t.Context(), true).Nodes[0].Failover.Scheduled; s == nil || s.To != "c" || !s.At.Equal(at) || s.From != "a" || s.Reason != "kernel" {

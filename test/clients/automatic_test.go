@@ -223,7 +223,9 @@ func TestForwardAutomatic(t *testing.T) {
 	writes(50, "during a switchover")
 	<-done
 	writes(20, "after a switchover")
-	if before > 1 || unknown != before {
+	if _, last := c.WaitActive(0, limit); last.Epoch > s.Epoch+2 {
+		t.Logf("the machine is so busy that there were other failovers too: epoch %d after %d", last.Epoch, s.Epoch)
+	} else if before > 1 || unknown != before {
 		t.Errorf("%d unknown outcomes over a kill, %d over a switchover", before, unknown-before)
 	}
 	if n, err := conn.Get(ctx, "n").Int64(); err != nil || n < acked || n > acked+unknown {
