@@ -10,9 +10,12 @@ import (
 // starts and which stays for ever when Open fails after that (v2.1.7), and with it all that the state had in memory: a node whose disk has trouble opens its state again and again.
 //
 // Nothing needs a look now and then, as Pebble's scheduler takes: what Pebble allows changes with a new version, that is when a compaction or a flush has ended, and both are told.
+//
+// Once the state has failed none is permitted: Pebble repeats one that met a damaged block at once, for ever, and would take a processor until the node has left.
 type compactions struct {
-	db pebble.DBForCompaction // set by Register, before anything else is called
-	mu struct {
+	db     pebble.DBForCompaction // set by Register, before anything else is called
+	failed <-chan struct{}        // closed when the state has failed
+	mu     struct {
 		sync.Mutex            // taken inside Pebble's DB.mu, so never held while calling what takes that
 		idle       *sync.Cond // neither granting nor asked
 		running    int
@@ -25,8 +28,8 @@ type compactions struct {
 
 var _ pebble.CompactionScheduler = (*compactions)(nil)
 
-func newCompactions() *compactions {
-	c := new(compactions)
+func newCompactions(failed <-chan struct{}) *compactions {
+	c := &compactions{failed: failed}
 	c.mu.idle = sync.NewCond(&c.mu.Mutex)
 	return c
 }
@@ -46,6 +49,11 @@ func (c *compactions) Unregister() {
 
 // freeLocked is how many more compactions may run.
 func (c *compactions) freeLocked() int {
+	select {
+	case <-c.failed:
+		return 0
+	default:
+	}
 	if c.mu.over {
 		return 0
 	}

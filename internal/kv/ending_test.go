@@ -126,7 +126,7 @@ func (p *compactor) done() {
 // TestCompactions: no more compactions run than are allowed; one that was refused is granted when another is done or more are allowed; after Unregister none is.
 func TestCompactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &compactor{c: newCompactions()}
+		p := &compactor{c: newCompactions(nil)}
 		p.c.Register(2, p)
 		p.allowed.Store(1)
 		expect := func(what string, running, wants int32) {
@@ -160,4 +160,22 @@ func TestCompactions(t *testing.T) {
 		p.want()
 		expect("it is over", 1, 2)
 	})
+}
+
+// TestCompactionsOfFailedState: once the state has failed no compaction is permitted, so that one which fails is not repeated for ever.
+func TestCompactionsOfFailedState(t *testing.T) {
+	failed := make(chan struct{})
+	p := &compactor{c: newCompactions(failed)}
+	p.c.Register(2, p)
+	p.allowed.Store(1)
+	p.want()
+	p.want()
+	close(failed)
+	p.done()
+	p.want()
+	p.c.UpdateGetAllowedWithoutPermission()
+	if r, w := p.running.Load(), p.wants.Load(); r != 0 || w != 2 {
+		t.Errorf("%d run and %d wait, want 0 and 2", r, w)
+	}
+	p.c.Unregister()
 }

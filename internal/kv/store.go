@@ -138,7 +138,7 @@ func pebbleOptions(o Options, h *health) *pebble.Options {
 		MaxOpenFiles:          512,
 	}
 	p.CompactionConcurrencyRange = func() (int, int) { return 1, 2 }
-	p.Experimental.CompactionScheduler = newCompactions()
+	p.Experimental.CompactionScheduler = newCompactions(h.dead)
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
