@@ -21,6 +21,8 @@ type ArchiveOptions struct {
 	Rate     int64         // bytes/s of backups and archiving, 0 = unlimited
 	Seed     string        // where a blank node takes its first state from: active (default), archive
 	Store    archive.Store // instead of URL, for tests
+
+	candidateWait time.Duration // see seeder.later
 }
 
 func (o ArchiveOptions) on() bool { return o.URL != "" || o.Store != nil }
@@ -30,6 +32,7 @@ func (o *ArchiveOptions) EnsureDefaults() {
 	def(&o.Interval, 10*time.Second)
 	def(&o.Role, "active")
 	def(&o.Seed, "active")
+	def(&o.candidateWait, time.Second)
 }
 
 // alarmArchive is raised while the archive cannot be written, or misses records.

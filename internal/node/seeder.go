@@ -207,17 +207,14 @@ func (s *seeder) seed(ctx context.Context, active string) error {
 	return cause(ctx, s.follow(ctx, ar, epoch, alive))
 }
 
-// candidateWait is how long a candidate is given to become active without this node's help. In the first epoch of all there is nothing that would be worth the wait.
-const candidateWait = time.Second
-
-// later says whether a candidate is waited for or served.
+// later says whether a candidate is waited for or served: for a second it may become active without this node's help. In the first epoch of all there is nothing that would be worth the wait.
 func (s *seeder) later(epoch wal.Epoch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.candidate != epoch {
 		s.mu.candidate, s.mu.since = epoch, time.Now()
 	}
-	if epoch > 1 && time.Since(s.mu.since) < candidateWait {
+	if epoch > 1 && time.Since(s.mu.since) < s.o.Archive.candidateWait {
 		return errSeedLater
 	}
 	return errSeedNotNow

@@ -109,9 +109,7 @@ func TestSeedFallsBack(t *testing.T) {
 	t.Parallel()
 	remove := func(folder string) func(t *testing.T, dir string, f *faulty) {
 		return func(t *testing.T, dir string, _ *faulty) {
-			if err := os.RemoveAll(filepath.Join(dir, "shop", "default", folder)); err != nil {
-				t.Fatal(err)
-			}
+			until(t, func() error { return os.RemoveAll(filepath.Join(dir, "shop", "default", folder)) }) // the archiver may be writing there
 		}
 	}
 	each := func(folder string, change func(b []byte) []byte) func(t *testing.T, dir string, f *faulty) {
@@ -194,7 +192,7 @@ func TestSeedingIsInterrupted(t *testing.T) {
 	store, _ := folder(t)
 	slow := &slowStore{Store: store, reached: make(chan struct{}, 1)}
 	slow.left.Store(1 << 30)
-	c := seeded(t, slow, nil)
+	c := seeded(t, slow, func(_ string, o *Options) { o.Archive.candidateWait = patience })
 	ar, err := archive.Open(t.Context(), archive.Options{Store: store, Cluster: "shop"})
 	if err != nil {
 		t.Fatal(err)
