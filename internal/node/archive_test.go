@@ -294,7 +294,7 @@ func TestArchiveGap(t *testing.T) {
 	f := &faulty{Store: store}
 	c := newCluster(t, 0, func(_ string, o *Options) {
 		o.Archive = ArchiveOptions{Store: f, Interval: 10 * time.Millisecond}
-		o.SegmentBytes, o.LogBudget, o.Trim = 64<<10, 64<<10, 10*time.Millisecond
+		o.SegmentBytes, o.LogBudget, o.Trim, o.Codec = 64<<10, 64<<10, 10*time.Millisecond, wal.CodecNone
 	}, "a")
 	c.start()
 	a := c.nodes["a"]
