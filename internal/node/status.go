@@ -55,11 +55,16 @@ func (g *group) nodeStatus() admin.NodeStatus {
 }
 
 // role is what this node says to be under the epoch that it names with it. Between the moment at which a newer epoch of another node is persisted and the moment at
-// which the role machine has heard of it, the gate is shut and nothing commits (epochRose): then this node is fenced, not the active of that epoch.
+// which the role machine has heard of it, the gate is shut and nothing commits (epochRose): then this node is fenced, not the active of that epoch. Until the gate is
+// open, clients are refused, and it is a candidate still.
 func (g *group) role(st failover.State) string {
 	r := g.runner.Role()
-	if r == failover.RoleActive && st.Holder() != g.o.Name {
+	switch {
+	case r != failover.RoleActive:
+	case st.Holder() != g.o.Name:
 		r = failover.RoleFenced
+	case !g.active():
+		r = failover.RoleCandidate
 	}
 	return string(r)
 }
