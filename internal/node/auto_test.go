@@ -197,10 +197,16 @@ func TestStopHandsOver(t *testing.T) {
 // Maintenance: with failover paused nobody takes over, a restart does not forget it, a node that was away learns of it, and resume has an active found.
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
-	c, _ := automatic(t, func(_ string, o *Options) { o.Failover.Startup = time.Millisecond })
+	var again atomic.Bool // a node that starts again would take over at once
+	c, _ := automatic(t, func(_ string, o *Options) {
+		if again.Load() {
+			o.Failover.Startup = time.Millisecond
+		}
+	})
 	c.start()
 	active := c.elected(0)
 	c.settled(active)
+	again.Store(true)
 	away := c.others(active)[1]
 	c.stop(away)
 	pause := func(n string, resume bool) admin.PauseResult {

@@ -34,11 +34,20 @@ func TestSwitchoverPreparesFirst(t *testing.T) {
 		_ = os.Remove(asked) // the first time there is none
 		_ = os.Remove(reply)
 		done := make(chan error, 1)
-		go func() {
+		begin := func() {
 			_, err := c.nodes["a"].group.switchover(t.Context(), "b", "test", nil)
 			done <- err
-		}()
+		}
+		go begin()
 		until(t, func() error {
+			select {
+			case err := <-done:
+				if err == nil || !strings.Contains(err.Error(), "not ready") { // its acks count a moment after it has caught up
+					t.Fatalf("over before the hook was asked: %v", err)
+				}
+				go begin()
+			default:
+			}
 			_, err := os.Stat(asked)
 			return err
 		})
