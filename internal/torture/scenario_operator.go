@@ -96,14 +96,17 @@ func (p *play) oldCopy() error {
 	if p.rnd.IntN(2) == 0 {
 		return nil // it is brought up to date by the active
 	}
-	// The active dies before it could tell. With the third node the survey finds all that was acked.
+	// The active dies before it could tell. The copy does not count once the others know what it had, so the rule may ask for the one that held the epoch: it is back, as a standby.
 	old, third := p.active, p.third(n)
 	p.kill(old)
+	if err := p.up(old); err != nil {
+		return err
+	}
 	if err := p.promote(third); err != nil {
 		return err
 	}
 	p.load.move(third)
-	return p.up(old)
+	return nil
 }
 
 // third is the node that is neither the active nor n.
