@@ -112,7 +112,8 @@ func TestRingBounds(t *testing.T) {
 	h.write(500)
 	first := take(t, r)
 	small, err := r.Extra()
-	if err != nil || small > first.Bytes() || small == first.Bytes() && !eager {
+	compacted := small == first.Bytes() // Pebble may do so at any time
+	if err != nil || small > first.Bytes() {
 		t.Fatalf("a checkpoint of the present state takes %d of its %d bytes: %v", small, first.Bytes(), err)
 	}
 	for range 20 {
@@ -122,7 +123,7 @@ func TestRingBounds(t *testing.T) {
 		}
 	}
 	second := take(t, r)
-	if extra, err := r.Extra(); err != nil || extra <= small {
+	if extra, err := r.Extra(); err != nil || extra < small || extra == small && !compacted {
 		t.Fatalf("after the state was rewritten its checkpoints take %d bytes, before %d: %v", extra, small, err)
 	}
 	r.Trim(time.Now().Add(2 * time.Hour))
