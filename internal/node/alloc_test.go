@@ -15,6 +15,26 @@ import (
 	"repld/internal/server"
 )
 
+// serve has the node serve clients on a unix socket, and returns how to connect to it until the test ends.
+func (m *member) serve(t *testing.T) (dial func() net.Conn) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "client.sock")
+	l, err := server.ListenUnix(socket, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = m.server.Serve(l, false) }() // until the node stops
+	return func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+}
+
 // TestAllocations guards the way of a command from socket to socket on an active, with a log and a state on disk: memory that it leaves to the collector
 // is counted, because time cannot be asserted. It must not run beside other tests, whose allocations would count.
 func TestAllocations(t *testing.T) {
@@ -23,18 +43,10 @@ func TestAllocations(t *testing.T) {
 	c := newCluster(t, 0, func(_ string, o *Options) { o.FS, o.Dir = vfs.Default, filepath.Join(dir, "data") }, "a")
 	c.start()
 	c.promote("a")
-	socket := filepath.Join(dir, "a.sock")
-	l, err := server.ListenUnix(socket, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = c.nodes["a"].server.Serve(l, false) }() // until the node stops
+	dial := c.nodes["a"].serve(t)
 	conns := make([]net.Conn, clients)
 	for i := range conns {
-		if conns[i], err = net.Dial("unix", socket); err != nil {
-			t.Fatal(err)
-		}
-		defer conns[i].Close()
+		conns[i] = dial()
 	}
 	for _, k := range []struct{ name, request, reply string }{
 		{"SET", "*3\r\n$3\r\nSET\r\n$5\r\nkey%02d\r\n$10\r\n0123456789\r\n", "+OK\r\n"},

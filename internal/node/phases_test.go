@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"repld/internal/server"
 	"repld/wal"
 )
 
@@ -60,17 +58,7 @@ func TestPhasesOfWrites(t *testing.T) {
 	c := newCluster(t, 1, func(name string, o *Options) { o.FS, o.Dir = vfs.Default, filepath.Join(dir, name) }, "a", "b")
 	c.start()
 	c.promote("a")
-	socket := filepath.Join(dir, "a.sock")
-	l, err := server.ListenUnix(socket, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = c.nodes["a"].server.Serve(l, false) }() // until the node stops
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := c.nodes["a"].serve(t)()
 	in := bufio.NewReader(conn)
 	for i := range writes {
 		fmt.Fprintf(conn, "SET k%d v\r\n", i)
