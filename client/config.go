@@ -26,12 +26,15 @@ type nodeConfig struct {
 		TLSCert      string `yaml:"tls_cert"`
 		PasswordFile string `yaml:"password_file"`
 	}
-	Sentinel struct{ Listen, Announce, Name string }
+	Sentinel struct {
+		Listen, Announce, Name string
+		TLSCert                string `yaml:"tls_cert"`
+	}
 }
 
 // FromConfig reads where the nodes are from the configuration file of one of them, usually the one on this host: its client socket, the addresses for clients of all nodes, and its
 // Sentinel endpoint. The password is taken from client.password_file if this process may read it; applications with a user of their own set User and Password afterwards. Where the nodes
-// show clients a certificate, TLS believes the authorities of the system: set TLS.RootCAs for another one. Flags and REPLD_ variables of the node are not seen.
+// show clients a certificate, TLS and SentinelTLS believe the authorities of the system: set their RootCAs for another one. Flags and REPLD_ variables of the node are not seen.
 func FromConfig(path string) (Options, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -60,6 +63,9 @@ func FromConfig(path string) (Options, error) {
 		o.Sentinels, o.Name = []string{at}, c.Sentinel.Name
 		if o.Name == "" {
 			o.Name = c.Cluster
+		}
+		if c.Sentinel.TLSCert != "" {
+			o.SentinelTLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
 	}
 	if len(o.Addrs)+len(o.Sentinels) == 0 {

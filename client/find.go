@@ -147,16 +147,28 @@ func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNotSent, err)
 	}
-	if c.o.TLS == nil || network == "unix" {
+	if network == "unix" {
 		return conn, nil
 	}
-	config := c.o.TLS.Clone()
+	secured, err := secure(ctx, conn, addr, c.o.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	return secured, nil
+}
+
+// secure puts TLS on a connection to addr, unless config is nil. It closes the connection when that fails.
+func secure(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {
+	if config == nil {
+		return conn, nil
+	}
+	config = config.Clone()
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(addr) // an address without a port was not dialled
 	}
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %w", errNotSent, errors.Join(err, conn.Close()))
+		return nil, errors.Join(err, conn.Close())
 	}
 	return secured, nil
 }
@@ -173,6 +185,9 @@ func (c *Client) named(ctx context.Context) []string {
 	for _, s := range c.o.Sentinels {
 		all.Go(func() {
 			conn, err := c.o.Dial(ctx, "tcp", s) // here and not by go-redis, which would log each failure
+			if err == nil {
+				conn, err = secure(ctx, conn, s, c.o.SentinelTLS)
+			}
 			if err != nil {
 				return
 			}

@@ -21,8 +21,10 @@ type Options struct {
 	User string
 	// Password is given to nodes that ask for one; "" to none.
 	Password string
-	// TLS is how to talk to nodes over TCP; unix sockets are used as they are. ServerName is the host of the address unless it is set. nil: plain text. Sentinels are talked to in plain text.
+	// TLS is how to talk to nodes over TCP; unix sockets are used as they are. ServerName is the host of the address unless it is set. nil: plain text.
 	TLS *tls.Config
+	// SentinelTLS is the same for Sentinels.
+	SentinelTLS *tls.Config
 	// SentinelPassword is given to Sentinels that ask for one.
 	SentinelPassword string
 	// Timeout ends a call whose context has no earlier deadline. Default 30 s.

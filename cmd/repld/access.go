@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os/user"
 	"strconv"
@@ -82,14 +81,14 @@ func (d *daemon) reloadACL(next *config.Config) error {
 	return nil
 }
 
-// secureClients puts TLS on the listener for clients over TCP, if it is configured.
-func secureClients(c *config.Config, l net.Listener, logger *slog.Logger) (net.Listener, error) {
-	if c.Client.TLSCert == "" {
+// secure puts TLS on the listener of a section of the configuration, if there is a certificate for it.
+func secure(section string, l net.Listener, o certs.ServerOptions) (net.Listener, error) {
+	if o.Cert == "" {
 		return l, nil
 	}
-	s, err := certs.NewServer(l, certs.ServerOptions{Cert: c.Client.TLSCert, Key: c.Client.TLSKey, ClientCA: c.Client.TLSCA, Logger: logger})
+	s, err := certs.NewServer(l, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("client tls: %w", err), l.Close())
+		return nil, errors.Join(fmt.Errorf("%s tls: %w", section, err), l.Close())
 	}
 	return s, nil
 }

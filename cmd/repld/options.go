@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"repld/failover"
+	"repld/internal/certs"
 	"repld/internal/config"
 	"repld/internal/node"
 	"repld/internal/resp"
@@ -27,7 +28,7 @@ func nodeOptions(c *config.Config, logger *slog.Logger) (node.Options, error) {
 		Hooks:        node.HookOptions{OnRoleChange: c.Hooks.OnRoleChange, OnAlarm: c.Hooks.OnAlarm, PrePromote: c.Hooks.PrePromote, Timeout: c.Hooks.Timeout},
 		Reach:        c.Reach(),
 		Forward:      c.Client.Forward == "on",
-		Sentinel:     node.SentinelOptions{Name: c.Sentinel.Name, Announce: c.SentinelAddr(), Password: server.Secret(c.Sentinel.Password)},
+		Sentinel:     node.SentinelOptions{Name: c.Sentinel.Name, Announce: c.SentinelAddr(), Password: server.Secret(c.Sentinel.Password), Failover: c.Sentinel.Failover},
 		Codec:        codecOf(c.WAL.Codec),
 		SegmentBytes: int64(c.WAL.SegmentSize), MemoryTail: int64(c.WAL.MemoryTail), LogBudget: int64(c.WAL.Retain),
 		QueueBytes: int(c.Limits.QueueBytes),
@@ -164,7 +165,7 @@ func (d *daemon) clientListeners() ([]clientListener, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for clients: %w", err), l.Close())
 	}
-	if t, err = secureClients(c, t, d.logger); err != nil {
+	if t, err = secure("client", t, certs.ServerOptions{Cert: c.Client.TLSCert, Key: c.Client.TLSKey, ClientCA: c.Client.TLSCA, Logger: d.logger}); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return append(out, clientListener{Listener: t, auth: c.Client.Password != "" || c.Client.ACLFile != ""}), nil

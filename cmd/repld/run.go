@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"repld/internal/admin"
+	"repld/internal/certs"
 	"repld/internal/config"
 	"repld/internal/node"
 )
@@ -200,10 +201,13 @@ func (d *daemon) listen() (out []service, err error) {
 		}
 		out = append(out, d.httpService("health", l, d.node.Web()))
 	}
-	if addr := d.config.Sentinel.Listen; addr != "" {
-		l, err := net.Listen("tcp", addr)
+	if s := d.config.Sentinel; s.Listen != "" {
+		l, err := net.Listen("tcp", s.Listen)
 		if err != nil {
 			return out, fmt.Errorf("listen for sentinel clients: %w", err)
+		}
+		if l, err = secure("sentinel", l, certs.ServerOptions{Cert: s.TLSCert, Key: s.TLSKey, ClientCA: s.TLSCA, Logger: d.logger}); err != nil {
+			return out, err
 		}
 		out = append(out, service{name: "sentinel", serve: func() error { return d.node.ServeSentinel(l) }, stop: func() { _ = l.Close() }})
 	}

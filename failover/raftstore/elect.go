@@ -42,7 +42,7 @@ const standAfter = 100 * time.Millisecond
 // replace has the best of the voters that are left stand for election, and this one, when its turn comes and there is no leader yet.
 func (s *Store) replace(ctx context.Context, g Gone) error {
 	r := s.raft.Load()
-	if r == nil || !s.isGone(r, g) {
+	if r == nil || !s.isGone(r, g) || r.State() == raft.Candidate { // a second candidate would halve the votes
 		return nil
 	}
 	order := s.order(r, g.Voter)

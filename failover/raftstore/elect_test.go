@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"repld/failover/tokentest"
 )
@@ -57,6 +61,50 @@ func TestLeaderGone(t *testing.T) {
 	}
 	if n := timeouts.Load(); n > rounds/2 {
 		t.Fatalf("raft's own timeout was needed %d times in %d rounds", n, rounds)
+	}
+}
+
+// A voter that stands already sends nobody else after itself: they would halve the votes, and raft waits long before it tries again. Two voters need not mean the same
+// successor: one that was away may not know yet who holds the token.
+func TestCandidateStandsAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b", "c")
+	var asked atomic.Int64
+	c.tune = func(o *Options) {
+		o.Election = 10 * time.Second
+		o.Prefer = slices.DeleteFunc(slices.Clone(c.names), func(n string) bool { return n == o.Node }) // anybody but itself
+		o.Connected = func(string) bool { return true }
+		dial := o.Dial
+		o.Dial = func(ctx context.Context, voter, kind string) (net.Conn, error) {
+			if kind == KindCall {
+				asked.Add(1)
+			}
+			return dial(ctx, voter, kind)
+		}
+	}
+	c.start("a", "b", "c")
+	c.elect()
+	gone := Gone{Voter: c.leader(), Proof: true}
+	name := c.follower(gone.Voter)
+	v := c.get(name)
+	for _, n := range c.names { // all others, so that the candidate stays one
+		if n != name {
+			c.kill(n)
+		}
+	}
+	c.until(func() error { return v.elect(gone) })
+	c.until(func() error {
+		if s := v.raft.Load().State(); s != raft.Candidate {
+			return fmt.Errorf("%s is %v", name, s)
+		}
+		return nil
+	})
+	before := asked.Load()
+	if err := v.replace(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load() - before; n != 0 {
+		t.Fatalf("a candidate asked another voter %d times to stand", n)
 	}
 }
 

@@ -294,12 +294,7 @@ func (c *Config) checkClient(p *problems) {
 // checkAccess: what other hosts can reach is encrypted, or consented to.
 func (c *Config) checkAccess(p *problems) {
 	cl := c.Client
-	if (cl.TLSCert == "") != (cl.TLSKey == "") {
-		c.wrong(p, "client.tls_cert", "client.tls_cert and client.tls_key go together")
-	}
-	if cl.TLSCA != "" && cl.TLSCert == "" {
-		c.wrong(p, "client.tls_ca", "has no effect without client.tls_cert")
-	}
+	checkServerTLS(c, p, "client", cl.TLSCert, cl.TLSKey, cl.TLSCA)
 	if cl.TLSCert != "" && cl.TCP == "" {
 		c.wrong(p, "client.tls_cert", "has no effect without client.tcp")
 	}
@@ -316,6 +311,16 @@ func (c *Config) checkAccess(p *problems) {
 		if len(h.command) > 0 && !filepath.IsAbs(h.command[0]) {
 			c.wrong(p, h.key, "%q is not an absolute path", h.command[0])
 		}
+	}
+}
+
+// checkServerTLS: the certificate of a listener for clients, by the keys tls_cert, tls_key and tls_ca of section.
+func checkServerTLS(c *Config, p *problems, section, cert, key, ca string) {
+	if (cert == "") != (key == "") {
+		c.wrong(p, section+".tls_cert", "%s.tls_cert and %[1]s.tls_key go together", section)
+	}
+	if ca != "" && cert == "" {
+		c.wrong(p, section+".tls_ca", "has no effect without %s.tls_cert", section)
 	}
 }
 

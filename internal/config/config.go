@@ -174,6 +174,11 @@ type Sentinel struct {
 	Announce     string `key:"announce" doc:"host:port of this node's Sentinel API as clients reach it (default: listen)"`
 	PasswordFile string `key:"password_file" kind:"path" doc:"file with the password that Sentinel clients must send, mode 0600 (default: none is asked for)"`
 
+	TLSCert  string `key:"tls_cert" kind:"path" doc:"certificate that Sentinel clients are shown, which may be that of client.tls_cert: most clients use TLS for both or for neither (default: plain text)"`
+	TLSKey   string `key:"tls_key" kind:"path" doc:"private key of tls_cert, mode 0600"`
+	TLSCA    string `key:"tls_ca" kind:"path" doc:"authority of the certificates that Sentinel clients have to show (default: they show none)"`
+	Failover bool   `key:"failover" doc:"whether SENTINEL FAILOVER hands the group over, for whoever may connect here; false: it is refused"`
+
 	// Password is the content of PasswordFile without the line end.
 	Password Secret `key:"-"`
 }

@@ -15,8 +15,9 @@ func (c *Config) checkSentinel(p *problems) {
 		}
 		s.Password = Secret(password)
 	}
+	checkServerTLS(c, p, "sentinel", s.TLSCert, s.TLSKey, s.TLSCA)
 	if s.Listen == "" {
-		for _, x := range []struct{ key, value string }{{"sentinel.name", s.Name}, {"sentinel.announce", s.Announce}, {"sentinel.password_file", s.PasswordFile}} {
+		for _, x := range []struct{ key, value string }{{"sentinel.name", s.Name}, {"sentinel.announce", s.Announce}, {"sentinel.password_file", s.PasswordFile}, {"sentinel.tls_cert", s.TLSCert}} {
 			if x.value != "" {
 				c.wrong(p, x.key, "has no effect without sentinel.listen")
 			}

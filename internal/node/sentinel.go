@@ -1,10 +1,12 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"net"
 	"time"
 
+	"repld/internal/admin"
 	"repld/internal/sentinel"
 	"repld/internal/server"
 )
@@ -14,6 +16,7 @@ type SentinelOptions struct {
 	Name     string        // what clients call the group. Default: the cluster's name
 	Announce string        // host:port of this node's endpoint, told to clients of other nodes; "" if it has none
 	Password server.Secret // asked for by AUTH; "" asks nobody
+	Failover bool          // whether SENTINEL FAILOVER hands the group over
 	Tick     time.Duration // how often the picture is looked at without a change. Default: sentinel's
 }
 
@@ -109,11 +112,28 @@ func tcpAddr(addr string) string {
 	return addr
 }
 
+// failover is what SENTINEL FAILOVER does: a switchover that api passes on to the active. It is nil where nobody may ask for it.
+func (o *SentinelOptions) failover(node string, api admin.Handler) func(context.Context) error {
+	if !o.Failover {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		req := admin.SwitchoverRequest{Reason: "SENTINEL FAILOVER"}
+		done := func(error) {}
+		if a, ok := api.(admin.Auditor); ok {
+			done = a.Audit(admin.Caller{Node: node, For: "a Sentinel client"}, "switchover", req.Reason)
+		}
+		_, err := api.Switchover(ctx, req, func(admin.Event) {})
+		done(err)
+		return err
+	}
+}
+
 func (n *Node) newSentinel() (err error) {
 	o := n.o.Sentinel
 	def(&o.Name, n.o.Cluster)
 	n.sentinel, err = sentinel.New(sentinel.Options{
-		Name: o.Name, Tick: o.Tick, View: sentinelView{n.group.roster, &n.o}, Password: o.Password, RedisVersion: n.o.Client.RedisVersion, DownAfter: n.group.roster.window(), Logger: n.logger,
+		Name: o.Name, Tick: o.Tick, View: sentinelView{n.group.roster, &n.o}, Failover: o.failover(n.o.Name, adminAPI{n.group}), Password: o.Password, RedisVersion: n.o.Client.RedisVersion, DownAfter: n.group.roster.window(), Logger: n.logger,
 	})
 	return err
 }

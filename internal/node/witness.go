@@ -181,7 +181,7 @@ func (w *Witness) openParts() (err error) {
 	s := o.Sentinel
 	def(&s.Name, o.Cluster)
 	w.sentinel, err = sentinel.New(sentinel.Options{
-		Name: s.Name, View: sentinelView{w.roster, o}, Password: s.Password, RedisVersion: o.Client.RedisVersion, DownAfter: w.roster.window(), Logger: w.logger,
+		Name: s.Name, View: sentinelView{w.roster, o}, Failover: s.failover(o.Name, witnessAPI{w}), Password: s.Password, RedisVersion: o.Client.RedisVersion, DownAfter: w.roster.window(), Logger: w.logger,
 	})
 	return err
 }

@@ -21,6 +21,8 @@ type Options struct {
 	View View
 	// Password is asked for by AUTH or HELLO before anything else; "" asks nobody.
 	Password server.Secret
+	// Failover hands the group over to a standby and returns when that is done, for SENTINEL FAILOVER. Default: nobody may ask for it here.
+	Failover func(context.Context) error
 	// RedisVersion is what HELLO and INFO say. Default "7.0.15".
 	RedisVersion string
 	// DownAfter is how long a node may be silent, as told to clients; for display.

@@ -3,6 +3,7 @@ package sentinel
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -143,6 +144,40 @@ func (k *talker) items(kind string, n int) string {
 		parts[i] = k.reply()
 	}
 	return kind + "[" + strings.Join(parts, " ") + "]"
+}
+
+// TestFailover holds ECOSYSTEM section 2b: who may ask for a fail-over, and what is said when there is nobody to take over.
+func TestFailover(t *testing.T) {
+	refused := errors.New("no standby follows the log and counts: see replctl status")
+	asked, why := 0, refused
+	v, addr := serve(t, Options{Failover: func(context.Context) error { asked++; return why }})
+	k := dial(t, addr)
+	for i, step := range []struct {
+		picture func(*Picture)
+		why     error
+		want    string
+		asked   int
+	}{
+		{func(*Picture) {}, refused, "-NOGOODSLAVE " + refused.Error(), 1},
+		{func(*Picture) {}, nil, "+OK", 2},
+		{func(p *Picture) { p.Open = false }, nil, "-INPROG Failover already in progress", 2},
+		{func(p *Picture) { p.Live = false }, nil, "-" + errCutOff, 2},
+	} {
+		p := healthy()
+		step.picture(&p)
+		v.set(p)
+		why = step.why
+		if got := k.do("SENTINEL failover shop"); got != step.want || asked != step.asked {
+			t.Errorf("%d: %q, asked %d times; want %q, %d", i, got, asked, step.want, step.asked)
+		}
+	}
+	if got := k.do("SENTINEL failover other"); got != "-"+errNoSuchMaster {
+		t.Error(got)
+	}
+	_, addr = serve(t, Options{})
+	if got := dial(t, addr).do("SENTINEL failover shop"); !strings.HasPrefix(got, "-NOPERM ") {
+		t.Errorf("where it is not allowed: %q", got)
+	}
 }
 
 // TestContract goes through the wire contract of ECOSYSTEM section 2b.

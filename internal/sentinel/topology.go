@@ -1,6 +1,7 @@
 package sentinel
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -61,7 +62,7 @@ func cmdSentinel(c *conn, args [][]byte) {
 	case sub == "ckquorum":
 		c.checkQuorum(&p)
 	case sub == "failover":
-		c.fail("NOPERM a fail-over is an administrator's act: replctl switchover, or replctl promote, on a node's admin socket")
+		c.failover(&p)
 	case sub == "master":
 		if _, ok := p.master(); !ok {
 			c.fail(errCutOff)
@@ -122,6 +123,30 @@ func (c *conn) checkQuorum(p *Picture) {
 	c.reply(func(w *resp.Writer) {
 		w.Simple(fmt.Sprintf("OK %d usable Sentinels. Quorum and failover authorization can be reached", p.Heard))
 	})
+}
+
+// failoverTime bounds one hand-over. It waits for writes in flight, and is rolled back by the active long before.
+const failoverTime = time.Minute
+
+// failover hands the group over and answers when that is done, unlike Redis, which answers when it has begun.
+func (c *conn) failover(p *Picture) {
+	_, open := p.master()
+	switch do := c.s.opts.Failover; {
+	case !p.Live:
+		c.fail(errCutOff)
+	case !open:
+		c.fail("INPROG Failover already in progress")
+	case do == nil:
+		c.fail("NOPERM a fail-over is an administrator's act: replctl switchover on a node's admin socket, or set sentinel.failover: true")
+	default:
+		ctx, cancel := context.WithTimeout(context.Background(), failoverTime)
+		defer cancel()
+		if err := do(ctx); err != nil {
+			c.fail("NOGOODSLAVE " + err.Error())
+			return
+		}
+		c.reply(func(w *resp.Writer) { w.OK() })
+	}
 }
 
 // runID has Sentinel's 40 characters.

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"repld/client"
 	"repld/test/cluster"
 )
@@ -62,7 +64,7 @@ func TestClientFollowsAutomatic(t *testing.T) {
 	if err := os.WriteFile(users, []byte("user counter on >c0unt ~n* +@read +@write +@connection\nuser reader on >r3ad ~n* +@read +@connection\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1, Automatic: true, Sentinel: true, Failover: "  backoff: 0s\n",
+	c := cluster.Processes(t, cluster.Spec{Nodes: cluster.Hot("a", "b", "c"), K: 1, Automatic: true, Sentinel: true, SentinelTLS: files + "/clients.crt", Failover: "  backoff: 0s\n",
 		Client: fmt.Sprintf("  tls_cert: %s/clients.crt\n  tls_key: %s/clients.key\n  acl_file: %s\n", files, files, users)})
 	active, s := c.WaitActive(0, limit)
 	as := func(user, password string) *client.Client {
@@ -79,7 +81,8 @@ func TestClientFollowsAutomatic(t *testing.T) {
 		for _, n := range c.Nodes() {
 			o.Sentinels = append(o.Sentinels, n.Guide)
 		}
-		o.TLS.RootCAs, o.User, o.Password, o.Timeout, o.Retention = authority, user, password, 2*time.Minute, time.Hour
+		o.TLS.RootCAs, o.SentinelTLS.RootCAs = authority, authority
+		o.User, o.Password, o.Timeout, o.Retention = user, password, 2*time.Minute, time.Hour
 		cl, err := client.New(o)
 		if err != nil {
 			t.Fatal(err)
@@ -132,6 +135,13 @@ func TestClientFollowsAutomatic(t *testing.T) {
 	}
 	if _, err := reader.Write(ctx, "SET", "n0", "1"); !errors.As(err, &refused) || refused.Code != "NOPERM" {
 		t.Errorf("a user who only reads: %v", err)
+	}
+	follower := redis.NewFailoverClient(&redis.FailoverOptions{ // one TLSConfig, for Sentinels and nodes
+		MasterName: "test", SentinelAddrs: []string{c.Node("a").Guide, c.Node("b").Guide}, Username: "reader", Password: "r3ad", TLSConfig: &tls.Config{RootCAs: authority},
+	})
+	defer follower.Close()
+	if v, err := follower.Get(ctx, "n0").Int64(); err != nil || v == 0 {
+		t.Errorf("go-redis with TLS to Sentinels and nodes reads %d, %v", v, err)
 	}
 	for range rounds() {
 		for _, n := range c.Others(active.Name) {

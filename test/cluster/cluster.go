@@ -28,6 +28,7 @@ type Spec struct {
 	Failover     string        // more settings of the section failover, as YAML lines with two spaces before them; only for processes
 	Client       string        // more settings of the section client, as YAML lines with two spaces before them; only for processes
 	StandbyReads bool          // standbys serve reads
+	SentinelTLS  string        // certificate of the Sentinel API, its key beside it: FILE.crt, FILE.key
 	Sentinel     bool          // clients reach each node over TCP too, and each node serves the Sentinel API for the group "test"
 	Forward      bool          // standbys forward the commands of clients on their sockets to the active
 	Segment      int64         // bytes of a log segment, 0 = default

@@ -52,6 +52,9 @@ func (p *process) start() error {
 	return nil
 }
 
+// Upgrade has the node, a process, run another binary of repld from its next start on.
+func (n *Node) Upgrade(bin string) { n.runner.(*process).bin = bin }
+
 func (p *process) alive() bool {
 	if p.done == nil {
 		return false
@@ -136,7 +139,7 @@ func (n *Node) config() string {
 	if n.spec.Witness {
 		line("role: witness")
 		if s.Sentinel {
-			line("sentinel: {listen: %q}", n.Guide)
+			n.guide(line)
 		}
 		line("admin: {socket: %s}", n.admin)
 		return b.String()
@@ -153,7 +156,7 @@ func (n *Node) config() string {
 	}
 	if s.Sentinel {
 		line("  tcp: %q", n.TCP)
-		line("sentinel: {listen: %q}", n.Guide)
+		n.guide(line)
 	}
 	line("admin: {socket: %s}", n.admin)
 	if s.Segment > 0 || s.Retain > 0 {
@@ -175,6 +178,14 @@ func (n *Node) config() string {
 		}
 	}
 	return b.String()
+}
+
+// guide is the section sentinel.
+func (n *Node) guide(line func(format string, args ...any)) {
+	line("sentinel:\n  listen: %q", n.Guide)
+	if cert := n.c.Spec.SentinelTLS; cert != "" {
+		line("  tls_cert: %s\n  tls_key: %s", cert, strings.TrimSuffix(cert, ".crt")+".key")
+	}
 }
 
 var built struct {
