@@ -2,7 +2,7 @@ package mutants
 
 var failoverMutants = []Mutant{
 	{Name: "slots-no-fsync", Rule: "R3", Critical: true, File: "failover/slotcodec.go",
-		Find:    "if err := f.Sync(); err != nil {",
+		Find:    "if err := f.SyncData(); err != nil {",
 		Replace: "if err := error(nil); err != nil {", Layers: layers(failoverTests.only("Slots"), coreTests)},
 	{Name: "slots-one-slot", Rule: "R3", Critical: true, File: "failover/slots.go",
 		Find:    "for i := range 2 {",
