@@ -6,12 +6,13 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"repld/internal/durable"
+	"repld/internal/faultfs"
 	"repld/wal"
 )
 
@@ -149,16 +150,8 @@ func TestSlotsCrashAtEveryOperation(t *testing.T) {
 
 // lifeUntil opens slots and writes epochs 1 to 5; the write operation number stop and all later ones fail.
 func lifeUntil(fs vfs.FS, stop int) (answered, began wal.Epoch) {
-	n := 0
-	broken := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
-			return nil
-		}
-		if n++; n > stop {
-			return errorfs.ErrInjected
-		}
-		return nil
-	}))
+	broken := faultfs.New(fs, 1)
+	broken.Add(faultfs.Rule{Ops: []faultfs.Kind{faultfs.OpCreate, faultfs.OpWrite, faultfs.OpSync, faultfs.OpRename, faultfs.OpOpenDir}, After: stop, Fault: faultfs.Fail(syscall.EIO)})
 	s, _, err := OpenSlots(SlotsOptions{FS: broken, Dir: "g", Create: true})
 	if err != nil {
 		return 0, 0
@@ -175,15 +168,8 @@ func lifeUntil(fs vfs.FS, stop int) (answered, began wal.Epoch) {
 
 // R10: after one failed sync nothing more is promised, although later syncs would succeed.
 func TestSlotsFailureIsSticky(t *testing.T) {
-	fs := newGroupFS(t)
-	fail := false
-	s, _, err := OpenSlots(SlotsOptions{FS: errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if fail && op.Kind == errorfs.OpFileSync {
-			fail = false
-			return errorfs.ErrInjected
-		}
-		return nil
-	})), Dir: "g", Create: true})
+	fs := faultfs.New(newGroupFS(t), 1)
+	s, _, err := OpenSlots(SlotsOptions{FS: fs, Dir: "g", Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +177,7 @@ func TestSlotsFailureIsSticky(t *testing.T) {
 	if err := f.Observe(1, "a", setOf(1, 0)); err != nil {
 		t.Fatal(err)
 	}
-	fail = true
+	fs.Add(faultfs.Rule{Ops: []faultfs.Kind{faultfs.OpSync}, Times: 1, Fault: faultfs.Fail(syscall.EIO)})
 	for i := range 3 {
 		if err := f.Observe(2, "b", setOf(2, 0)); !errors.Is(err, ErrFailed) {
 			t.Fatalf("attempt %d: %v", i, err)

@@ -9,7 +9,7 @@ var failoverMutants = []Mutant{
 		Replace: "for i := range 1 {", Layers: layers(failoverTests.only("Slots"), coreTests)},
 	{Name: "slots-name-unsynced", Rule: "D22", Critical: true, File: "failover/slots.go",
 		Find:    "return durable.SyncDir(o.FS, o.Dir)",
-		Replace: "return nil", Layers: layers(failoverTests.only("Slots"), crashTests)},
+		Replace: "_ = durable.SyncDir\n\treturn nil", Layers: layers(failoverTests.only("Slots"), crashTests)},
 	{Name: "slots-older-slot-wins", Rule: "D11", Critical: false, File: "failover/slots.go",
 		Find:    "case s[0].Generation > s[1].Generation:\n		return s[0], 1",
 		Replace: "case s[0].Generation > s[1].Generation:\n		return s[1], 0", Layers: layers(failoverTests.only("Slots"), coreTests)},
