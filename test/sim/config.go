@@ -116,7 +116,7 @@ func Draw(seed uint64) Config {
 	c := Config{
 		Seed: seed, Nodes: []int{3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 4, 1}[r.IntN(12)], Shared: r.IntN(2) == 0, Lagged: -1,
 		Segment: 8 << 10 << r.IntN(3), MemTable: 64 << 10 << r.IntN(3), Codec: []wal.Codec{wal.CodecS2, wal.CodecS2, wal.CodecNone}[r.IntN(3)],
-		Heartbeat: []time.Duration{200, 400, 800, 800}[r.IntN(4)] * time.Millisecond, Delay: time.Duration(100+r.IntN(3000)) * time.Microsecond,
+		Heartbeat: []time.Duration{400, 800, 800, 1600}[r.IntN(4)] * time.Millisecond, Delay: time.Duration(100+r.IntN(3000)) * time.Microsecond,
 		Writers: 2 + r.IntN(4), Value: 20 << r.IntN(5), Length: time.Duration(30+r.IntN(60)) * time.Second,
 	}
 	c.Memory = []int64{4 << 10, 64 << 10, 1 << 20}[r.IntN(3)]
@@ -147,7 +147,7 @@ func Draw(seed uint64) Config {
 		c.Witness, c.Shared, c.Auto, c.Raft = true, true, r.IntN(4) > 0, r.IntN(3) > 0
 	}
 	kinds := weights(r, c)
-	calm := 8000 + r.IntN(9000) // ms from storm to storm, on average
+	calm := 12000 + r.IntN(10000) // ms from storm to storm, on average
 	for at := 2 * time.Second; at < c.Length; at += time.Duration(1+r.IntN(2*calm)) * time.Millisecond {
 		c.Events = append(c.Events, storm(r, c, kinds, at)...)
 	}

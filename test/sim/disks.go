@@ -117,6 +117,19 @@ func (h *host) rot(r *rand.Rand, runs bool) bool {
 	return true
 }
 
+// anyRotten reports whether a bit of some node's disk was made to go wrong.
+func (l *life) anyRotten() bool {
+	for _, h := range l.hosts {
+		h.mu.Lock()
+		rotten := h.rotten
+		h.mu.Unlock()
+		if rotten {
+			return true
+		}
+	}
+	return false
+}
+
 // decay has a bit of a node's disk go wrong, when all the others have what it has and none is in trouble: more than one disk at a time is not what R1 promises for.
 func (l *life) decay(h *host, e Event, r *rand.Rand, done func()) {
 	if l.c.K == 0 || l.c.Shrink || l.unhealthy(true) != "" {

@@ -171,6 +171,12 @@ func (l *life) heal(writers *sync.WaitGroup) {
 	l.log.note("calm")
 	l.resume()
 	writers.Wait()
+	for bad := 0; l.recovers() && !l.compare(bad < 3); bad++ {
+	}
+}
+
+// recovers waits until the cluster is healthy and has taken a write, and reports whether that was within the bound.
+func (l *life) recovers() bool {
 	began := time.Now()
 	why := "not looked at"
 	for why != "" && time.Since(began) < healthyWithin+2*l.c.Lag && l.facts.err() == nil {
@@ -186,15 +192,14 @@ func (l *life) heal(writers *sync.WaitGroup) {
 		}
 	}
 	if l.facts.err() != nil {
-		return
+		return false
 	}
 	took := time.Since(began)
 	l.count(func(s *Stats) { s.Healed = max(s.Healed, took) })
 	if why != "" {
 		l.facts.fail("R12", "%v after the last fault the cluster is not healthy: %s", took, why)
-		return
 	}
-	l.compare()
+	return why == ""
 }
 
 // finalWrite writes once to the healthy cluster and waits until all have it.
@@ -223,8 +228,8 @@ func (l *life) finalWrite() string {
 }
 
 // compare holds that all copies are what the committed history makes of them (R1, R7): by reading every key, and by the digests that
-// nodes exchange.
-func (l *life) compare() {
+// nodes exchange. It is false if that may have met a bit that was made to rot, of which a node has to recover first, and again.
+func (l *life) compare(again bool) bool {
 	want, exact := l.facts.state()
 	var keys []string
 	for i := range l.c.Writers {
@@ -234,18 +239,21 @@ func (l *life) compare() {
 	}
 	a := l.active()
 	if a == nil || a.running() == nil {
-		return
+		return true
 	}
 	c, err := l.dial(a.name)
 	if err != nil {
 		l.facts.fail("R12", "%s is not to be read: %v", a.name, err)
-		return
+		return true
 	}
 	defer c.Close()
 	got, err := c.do(append([]string{"MGET"}, keys...)...)
+	if again && err != nil && l.anyRotten() {
+		return false
+	}
 	if err != nil || len(got) != len(keys) {
 		l.facts.fail("R12", "%s is not to be read: %d values, %v", a.name, len(got), err)
-		return
+		return true
 	}
 	for i, k := range keys {
 		if exact && got[i] != want[k] {
@@ -255,9 +263,13 @@ func (l *life) compare() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute+2*l.c.Lag)
 	defer cancel()
 	e, err := a.running().post(ctx, admin.PathVerify, admin.VerifyRequest{})
-	if err != nil || e.Verify == nil || !e.Verify.OK {
+	if agree := err == nil && e.Verify != nil && e.Verify.OK; !agree {
+		if again && l.anyRotten() {
+			return false
+		}
 		l.facts.fail("R7", "the copies differ: %v, %+v", err, e.Verify)
 	}
+	return true
 }
 
 // dial connects a client to a node.
