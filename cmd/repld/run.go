@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"repld/internal/certs"
 	"repld/internal/config"
 	"repld/internal/node"
+	"repld/internal/procs"
 )
 
 // run runs the node until a signal or a failure.
@@ -98,6 +100,9 @@ func (d *daemon) run(signals <-chan os.Signal, reload func()) error {
 	o, err := nodeOptions(d.config, d.logger)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		d.logger.Info("processors", "in_use", procs.Share(d.config.Limits.Processors), "of", runtime.NumCPU())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

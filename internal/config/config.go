@@ -226,6 +226,7 @@ type Limits struct {
 	DigestRate    Size          `key:"digest_rate" default:"0" zero:"ok" doc:"bytes a second that replctl verify reads on this node; 0: as fast as clients let it"`
 	CommitTimeout time.Duration `key:"commit_timeout" default:"10s" doc:"how long a write waits for its acknowledgements before its client is told -UNKNOWN"`
 	Stall         time.Duration `key:"stall" default:"5s" doc:"how long the log's or the state's disk may stand still before the node steps down"`
+	Processors    int           `key:"processors" default:"0" zero:"ok" doc:"processors in use at a time, but for flushes and compactions, which may have all; 0: half of them, which answers clients on the same machine faster; GOMAXPROCS in the environment goes before it"`
 	QueueBytes    Size          `key:"queue_bytes" default:"64MiB" doc:"writes waiting for the log before clients are slowed down"`
 }
 

@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"repld/internal/procs"
 )
 
 // compactions permits Pebble's compactions: as many at once as Pebble thinks right at the time, as its own scheduler does. That one has a goroutine, which pebble.Open
@@ -19,7 +21,8 @@ type compactions struct {
 		sync.Mutex            // taken inside Pebble's DB.mu, so never held while calling what takes that
 		idle       *sync.Cond // neither granting nor asked
 		running    int
-		refused    bool // something waits for a permission
+		busy       func() // ends the busy time that began with the first of them
+		refused    bool   // something waits for a permission
 		granting   bool
 		asked      bool // a goroutine is about to grant
 		over       bool
@@ -68,7 +71,7 @@ func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 		c.mu.refused = true
 		return false, nil
 	}
-	c.mu.running++
+	c.runLocked(1)
 	return true, c
 }
 
@@ -82,10 +85,22 @@ func (c *compactions) UpdateGetAllowedWithoutPermission() {
 	}
 }
 
+// runLocked counts one compaction more, or less.
+func (c *compactions) runLocked(change int) {
+	before := c.mu.running
+	c.mu.running += change
+	switch {
+	case before <= 0 && c.mu.running > 0:
+		c.mu.busy = procs.Busy()
+	case before > 0 && c.mu.running <= 0:
+		c.mu.busy()
+	}
+}
+
 // Done implements pebble.CompactionGrantHandle.
 func (c *compactions) Done() {
 	c.mu.Lock()
-	c.mu.running--
+	c.runLocked(-1)
 	c.mu.Unlock()
 	c.grant()
 }
@@ -109,7 +124,7 @@ func (c *compactions) grant() {
 		}
 		// Counted late, as Pebble's does: it may be done already, and one more than allowed may run for a moment. Counted early, one could be refused for the sake of one that
 		// does not come, and nobody would grant it again.
-		c.mu.running++
+		c.runLocked(1)
 		c.mu.refused = true // there may be more
 	}
 	c.mu.granting = false

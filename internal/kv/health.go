@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"repld/internal/failpoint"
+	"repld/internal/procs"
 )
 
 // health turns the ways in which Pebble fails without an error into one call of OnFatal (R10, R12).
@@ -172,13 +173,20 @@ func (h *health) close() {
 }
 
 func (h *health) listener() *pebble.EventListener {
+	flushed := func() {} // a flush begins and ends on one goroutine, and there is one at a time
 	return &pebble.EventListener{
 		BackgroundError: h.backgroundError,
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			h.fatal(fmt.Errorf("%w: file %s: %w", ErrCorrupt, i.Path, i.Details))
 		},
-		FlushBegin:      func(pebble.FlushInfo) { failpoint.Hit(failpoint.FlushBegin) },
-		FlushEnd:        func(pebble.FlushInfo) { failpoint.Hit(failpoint.FlushEnd) },
+		FlushBegin: func(pebble.FlushInfo) {
+			flushed = procs.Busy()
+			failpoint.Hit(failpoint.FlushBegin)
+		},
+		FlushEnd: func(pebble.FlushInfo) {
+			flushed()
+			failpoint.Hit(failpoint.FlushEnd)
+		},
 		ManifestCreated: func(pebble.ManifestCreateInfo) { failpoint.Hit(failpoint.ManifestMade) },
 		DiskSlow: func(i pebble.DiskSlowInfo) {
 			h.logger.Warn("state disk is slow", "path", i.Path, "operation", i.OpType.String(), "duration", i.Duration)
