@@ -109,9 +109,7 @@ func Run(c Config, verbose func(string)) Result {
 		patience = 20 * time.Second // more than nodes need among themselves
 	}
 	watcher := &person{l: l, patience: patience}
-	if c.Nodes > 1 {
-		l.all.Go(watcher.run)
-	}
+	l.all.Go(watcher.run)
 	l.faults()
 	l.heal(&writers)
 	close(l.end)
