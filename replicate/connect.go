@@ -112,6 +112,7 @@ func (m *Mesh) accept(ctx context.Context, l net.Listener) {
 			continue
 		}
 		failures = 0
+		persist(c)
 		out, ok := g.enter(ctx, c) // a flood of connections must not become a flood of goroutines
 		if !ok {
 			_ = c.Close()

@@ -46,6 +46,7 @@ func (m *Mesh) dialConn(ctx context.Context, addr, peer, kind string) (net.Conn,
 	if err != nil {
 		return nil, PeerInfo{}, err
 	}
+	persist(c)
 	if m.o.WrapClient != nil {
 		wrapped, err := m.o.WrapClient(dctx, c, peer)
 		if err != nil {

@@ -18,7 +18,7 @@ import (
 func live(t *testing.T, c Config, verbose func(string)) (r Result) {
 	// One processor: nothing is won by two, a bubble being one small cluster, and the scheduler's work is half. Run two processes to use two.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(64 << 20))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(192 << 20))
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	runtime.GC()
 	runtime.GC()
