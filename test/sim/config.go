@@ -147,7 +147,7 @@ func Draw(seed uint64) Config {
 		c.Witness, c.Shared, c.Auto, c.Raft = true, true, r.IntN(4) > 0, r.IntN(3) > 0
 	}
 	kinds := weights(r, c)
-	calm := 12000 + r.IntN(10000) // ms from storm to storm, on average
+	calm := 18000 + r.IntN(16000) // ms from storm to storm, on average
 	for at := 2 * time.Second; at < c.Length; at += time.Duration(1+r.IntN(2*calm)) * time.Millisecond {
 		c.Events = append(c.Events, storm(r, c, kinds, at)...)
 	}
