@@ -11,7 +11,7 @@ import (
 )
 
 // memoryLimit is what the garbage collector keeps the heap to, as far as it can: verify and restore run beside a node, on its host. Their caches and memtables, which are not the collector's, come on top.
-const memoryLimit = 96 << 20
+const memoryLimit = 72 << 20
 
 func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {

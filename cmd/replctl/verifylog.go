@@ -79,7 +79,7 @@ func (w *logWalk) open(g *groupReport) {
 	dir, err := os.MkdirTemp("", "replctl-verify-")
 	if err == nil {
 		w.dir = dir
-		w.store, err = kv.Open(kv.Options{Dir: filepath.Join(dir, "state"), CacheBytes: 16 << 20, MemTableBytes: 16 << 20, StallLimit: 2 * time.Minute})
+		w.store, err = kv.Open(kv.Options{Dir: filepath.Join(dir, "state"), CacheBytes: 8 << 20, MemTableBytes: 8 << 20, StallLimit: 2 * time.Minute})
 	}
 	if err != nil {
 		g.add("replay", verdictUnknown, "no room for a rebuild: %v", err)
