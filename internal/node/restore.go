@@ -160,7 +160,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.store, err = kv.Open(kv.Options{Dir: filepath.Join(r.dir, "state"), CacheBytes: 16 << 20, MemTableBytes: 16 << 20, StallLimit: restoreStall, OnFatal: func(err error) { panic(err) }, Logger: r.Logger})
+	r.store, err = kv.Open(kv.Options{Dir: filepath.Join(r.dir, "state"), CacheBytes: 32 << 20, MemTableBytes: 32 << 20, StallLimit: restoreStall, OnFatal: func(err error) { panic(err) }, Logger: r.Logger})
 	if err != nil {
 		return err
 	}

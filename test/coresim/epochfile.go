@@ -147,6 +147,9 @@ func (h handle) Sync() error {
 	return nil
 }
 
+// SyncData is Sync: the file keeps its size.
+func (h handle) SyncData() error { return h.Sync() }
+
 func (h handle) ReadAt(b []byte, off int64) (int, error) {
 	i := off / half
 	if off%half != 0 || i > 1 {
