@@ -51,7 +51,8 @@ func TestRollingUpgrade(t *testing.T) {
 
 	replace(x, a, next)
 	replace(b, a, next)
-	if _, err := b.Admin().Switchover(context.Background(), admin.SwitchoverRequest{To: "b"}, nil); err != nil {
+	c.WaitMeshed()
+	if _, err := a.Admin().Switchover(context.Background(), admin.SwitchoverRequest{To: "b"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	writers.Move(b)
