@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPersist: both ends of a connection send again without doubling their patience (W3, W5). That a link which was cut is heard again in time is held by the torture scenario saturation.
+// TestPersist: the kernel is told to send again without doubling its patience (W3, W5). That a link which was cut is heard again in time is held by the torture scenario saturation.
 func TestPersist(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -3,14 +3,17 @@ package procs
 import (
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // TestShare: a part of the processors while calm, all of them while busy and for a moment after it.
-func TestShare(t *testing.T) {
+func TestShare(t *testing.T) { synctest.Test(t, testShare) }
+
+func testShare(t *testing.T) {
 	all := runtime.GOMAXPROCS(4)
 	use.Lock()
-	use.calm = 0
+	use.calm, use.later = 0, nil // its timers are of this bubble
 	use.Unlock()
 	defer runtime.GOMAXPROCS(all)
 	now := func() int { return runtime.GOMAXPROCS(0) }
@@ -34,9 +37,9 @@ func TestShare(t *testing.T) {
 	if got := now(); got != 4 {
 		t.Fatalf("%d processors just after", got)
 	}
-	for deadline := time.Now().Add(20 * time.Second); now() != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still %d processors", now())
-		}
+	time.Sleep(linger)
+	synctest.Wait()
+	if got := now(); got != 1 {
+		t.Fatalf("%d processors when the moment was over", got)
 	}
 }
