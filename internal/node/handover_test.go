@@ -23,7 +23,7 @@ func TestSwitchoverPreparesFirst(t *testing.T) {
 	c := newCluster(t, 1, func(name string, o *Options) {
 		if name == "b" {
 			o.Hooks = HookOptions{Timeout: patience, PrePromote: []string{"/bin/sh", "-c",
-				"echo asked >> " + asked + "; while ! test -e " + reply + "; do sleep 0.01; done; test $(cat " + reply + ") = yes"}}
+				"echo asked >> " + asked + "; while ! test -s " + reply + "; do sleep 0.01; done; test $(cat " + reply + ") = yes"}}
 		}
 	}, "a", "b", "c")
 	c.start()
