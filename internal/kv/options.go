@@ -27,8 +27,10 @@ type Options struct {
 	// CacheBytes is for blocks read from files; default 64 MiB. It gives way while more than two memtables exist, so that
 	// together they take CacheBytes + 2 MemTableBytes. A Sequencer takes a quarter of it on top, at most 16 MiB.
 	CacheBytes int64
-	// MemTableBytes is the size of one memtable; up to four may wait for their flush before commits wait too. Default 32 MiB.
+	// MemTableBytes is the size of one memtable. Default 32 MiB.
 	MemTableBytes int64
+	// MemTables is how many may exist, those that wait for their flush included, before commits wait too. Default 4.
+	MemTables int
 	// StallLimit is how long a commit, a flush or repeated background errors may last before OnFatal; default 5 s.
 	// Checkpoint and Close get four times as much, because they wait for work whose size grows with the state.
 	StallLimit time.Duration
@@ -61,6 +63,9 @@ func (o *Options) EnsureDefaults() {
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 32 << 20
 	}
+	if o.MemTables == 0 {
+		o.MemTables = 4
+	}
 	if o.StallLimit == 0 {
 		o.StallLimit = 5 * time.Second
 	}
@@ -81,6 +86,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("state options: cache of %d bytes is negative", o.CacheBytes)
 	case o.MemTableBytes < 64<<10 || o.MemTableBytes > 1<<30:
 		return fmt.Errorf("state options: memtable of %d bytes is not within 64 KiB and 1 GiB", o.MemTableBytes)
+	case o.MemTables < 2:
+		return fmt.Errorf("state options: %d memtables: one is written while another is flushed", o.MemTables)
 	case o.StallLimit < 0:
 		return fmt.Errorf("state options: stall limit %v is negative", o.StallLimit)
 	}

@@ -130,7 +130,7 @@ func pebbleOptions(o Options, h *health) *pebble.Options {
 		CacheSize:    o.CacheBytes + 2*o.MemTableBytes,
 		MemTableSize: uint64(o.MemTableBytes),
 		// Memtables that wait for their flush hold writers back before memory runs out.
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: o.MemTables,
 		// Compaction that lags costs reads; stopping writes for it would look like a dead disk (StallLimit).
 		L0CompactionThreshold: 4,
 		L0StopWritesThreshold: 1000,

@@ -160,7 +160,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.store, err = kv.Open(kv.Options{Dir: filepath.Join(r.dir, "state"), CacheBytes: 32 << 20, MemTableBytes: 32 << 20, StallLimit: restoreStall, OnFatal: func(err error) { panic(err) }, Logger: r.Logger})
+	r.store, err = kv.Open(kv.Options{Dir: filepath.Join(r.dir, "state"), CacheBytes: restoreCache, MemTableBytes: restoreMemTable, MemTables: restoreMemTables, StallLimit: restoreStall, OnFatal: func(err error) { panic(err) }, Logger: r.Logger})
 	if err != nil {
 		return err
 	}
@@ -217,6 +217,13 @@ func (r *restore) choose(ctx context.Context) ([]archive.Step, error) {
 	}
 	return nil, errors.Join(fmt.Errorf("%w: no backup of cluster %s lies before the moment and can be followed to it", archive.ErrNotFound, r.Of), why)
 }
+
+// A restore may run beside a node, so it takes less than a node: two memtables. (Smaller ones take more: below 32 MiB the C library keeps the room of freed ones in pieces.)
+const (
+	restoreCache     = 16 << 20
+	restoreMemTable  = 32 << 20
+	restoreMemTables = 2
+)
 
 // restoreStall is how long the disk may stand still under a restore, which nobody waits for as for an answer.
 const restoreStall = 2 * time.Minute
