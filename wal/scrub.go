@@ -14,35 +14,40 @@ import (
 // repaired meanwhile. Everything is read from the disk (or the page cache), nothing from memory. pace is called with the bytes read now and then, and may wait. Errors: the
 // context's, pace's, I/O errors.
 func (l *Log) Scrub(ctx context.Context, seq uint64, pace func(context.Context, int) error) (*Hole, error) {
-	return l.scrubFrom(ctx, seq, 0, pace)
+	_, hole, err := l.scrubFrom(ctx, seq, 0, 0, pace)
+	return hole, err
 }
 
-// ScrubTail is Scrub for about the last bytes of the log that are durable, at most those of its last segment.
-func (l *Log) ScrubTail(ctx context.Context, bytes int64) (*Hole, error) {
+// ScrubTail is Scrub for about the last bytes of the log that are durable, at most those of its last segment, but for what lies at or before since.
+// It returns the LSN up to which all is well, for the next call's since: 0 if it cannot tell.
+func (l *Log) ScrubTail(ctx context.Context, bytes int64, since LSN) (LSN, *Hole, error) {
 	l.mu.Lock()
 	s := l.mu.segs[len(l.mu.segs)-1]
 	seq, off := s.seq, s.end-bytes
 	l.mu.Unlock()
-	return l.scrubFrom(ctx, seq, off, func(context.Context, int) error { return nil })
+	return l.scrubFrom(ctx, seq, off, since, func(context.Context, int) error { return nil })
 }
 
-// scrubFrom scrubs a segment from the last frame on that is known to begin at or before off.
-func (l *Log) scrubFrom(ctx context.Context, seq uint64, off int64, pace func(context.Context, int) error) (*Hole, error) {
+// scrubFrom scrubs a segment from the last frame on that is known to begin at or before off, or right behind since or earlier. It returns how far all is well.
+func (l *Log) scrubFrom(ctx context.Context, seq uint64, off int64, since LSN, pace func(context.Context, int) error) (LSN, *Hole, error) {
 	v, ok := l.view(seq)
 	if !ok {
-		return nil, nil
+		return 0, nil, nil
 	}
 	for _, e := range v.index {
-		if e.off <= off && e.off <= v.end {
+		if e.off <= v.end && (e.off <= off || e.prev.LSN <= since) {
 			v.from = e
 		}
 	}
 	h, err := l.scrub(ctx, v, pace)
 	now, ok := l.view(seq)
 	if !ok || now.cuts != v.cuts || now.filled != v.filled {
-		return nil, ctx.Err() // what was read is no longer the log
+		return 0, nil, ctx.Err() // what was read is no longer the log
 	}
-	return h, err
+	if h != nil || err != nil {
+		return 0, h, err
+	}
+	return v.last.LSN, nil, nil
 }
 
 // segmentView is a segment as it was at one moment.

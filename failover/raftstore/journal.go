@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -25,6 +26,8 @@ const maxFile = 64 << 20
 //
 // Each change goes to two files, one after the other, each synced. So a crash tears at most one of them, and damage in both is never a crash's
 // work: then this voter's promises are unknown, and it refuses to start instead of cutting what it may have promised (R8, D11).
+//
+// Behind its records a file has zeros, written ahead: a change overwrites them, so that its sync has data to write and no metadata of the file system.
 type journal struct {
 	o Options
 
@@ -36,11 +39,11 @@ type journal struct {
 	}
 }
 
-// journalFile is one of the two, open for appending.
+// journalFile is one of the two, open for writing.
 type journalFile struct {
 	vfs.File
 	last chain // of the newest record
-	size int64
+	end  int64 // of the newest record
 }
 
 // openJournal recovers the journals, or makes them with a new voter id.
@@ -135,6 +138,7 @@ func (j *journal) read(i int) (found, error) {
 		return found{}, fmt.Errorf("read token journal %s: %w", j.path(i), err)
 	}
 	out := found{state: newState()}
+	b = bytes.TrimRight(b, "\x00") // a record ends with its document, which is no zero
 	for at := 0; at < len(b) || at == 0; {
 		n, next, c, err := decodeRecord(b[at:], out.last)
 		if errors.Is(err, failover.ErrVersion) {
@@ -153,7 +157,7 @@ func (j *journal) read(i int) (found, error) {
 	return out, nil
 }
 
-// renew replaces file i by one that holds the present state as its only record.
+// renew replaces file i by one that holds the present state as its only record, and room for others.
 func (j *journal) renew(i int) error {
 	b, last, err := encodeRecord(chain{seq: j.mu.state.seq - 1}, change{State: &j.mu.state})
 	if err != nil {
@@ -164,7 +168,7 @@ func (j *journal) renew(i int) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = f.Write(append(b, make([]byte, j.o.MaxJournal)...))
 	if err == nil {
 		err = f.Sync()
 	}
@@ -178,7 +182,7 @@ func (j *journal) renew(i int) error {
 		return errors.Join(err, f.Close())
 	}
 	old := j.mu.files[i]
-	j.mu.files[i] = &journalFile{File: f, last: last, size: int64(len(b))}
+	j.mu.files[i] = &journalFile{File: f, last: last, end: int64(len(b))}
 	if old != nil {
 		return old.Close()
 	}
@@ -207,7 +211,7 @@ func (j *journal) do(c change) error {
 
 func (j *journal) writeLocked(c change) error {
 	for i, f := range j.mu.files {
-		if f.size > j.o.MaxJournal {
+		if f.end > j.o.MaxJournal {
 			if err := j.renew(i); err != nil {
 				return err
 			}
@@ -217,13 +221,13 @@ func (j *journal) writeLocked(c change) error {
 		if err != nil {
 			return err
 		}
-		if _, err := f.Write(b); err != nil {
+		if _, err := f.WriteAt(b, f.end); err != nil {
 			return err
 		}
-		if err := f.Sync(); err != nil {
+		if err := f.SyncData(); err != nil {
 			return err
 		}
-		f.last, f.size = last, f.size+int64(len(b))
+		f.last, f.end = last, f.end+int64(len(b))
 	}
 	return nil
 }

@@ -56,6 +56,9 @@ func (g *group) prepareTakeOver(ctx context.Context, r prepareRequest) (struct{}
 	if err != nil {
 		return struct{}{}, err
 	}
+	if err := g.checkTail(ctx); err != nil {
+		return struct{}{}, err
+	}
 	g.prepareState()
 	g.handover.Lock()
 	defer g.handover.Unlock()

@@ -34,8 +34,9 @@ func (g *group) answer() failover.Answer {
 	return a
 }
 
-// Survey implements failover.Host.
+// Survey implements failover.Host. From here on this node looks at its own tail: what is wrong with it is said when it stops following.
 func (h host) Survey(ctx context.Context) []failover.Answer {
+	go func() { _ = h.checkTail(context.WithoutCancel(ctx)) }()
 	next := h.nextSync()
 	if h.mayShrink() {
 		next.K = 0 // an epoch may begin with fewer copies: then the one that is gone is no reason to wait either

@@ -22,6 +22,12 @@ type scrubber struct {
 
 	mu     sync.Mutex
 	status ScrubStatus
+
+	tail struct {
+		sync.Mutex
+		well wal.LSN // up to here the log's tail was well
+		at   time.Time
+	}
 }
 
 // ScrubStatus is how far a scrub is, and how the last one ended.
@@ -199,8 +205,17 @@ func (s *scrubber) state(ctx context.Context) error {
 }
 
 // checkTail is a candidate's look at the newest part of its log, as it lies on the disk: what nobody could read again must not become the history of all.
+// What was found well a moment ago is not read again: the first look is before the token is taken, the second while nobody writes.
 func (g *group) checkTail(ctx context.Context) error {
-	hole, err := g.log.ScrubTail(ctx, scrubTail)
+	tail := &g.scrub.tail
+	tail.Lock()
+	defer tail.Unlock()
+	var since wal.LSN
+	if time.Since(tail.at) < prepareKeeps {
+		since = tail.well
+	}
+	well, hole, err := g.log.ScrubTail(ctx, scrubTail, since)
+	tail.well, tail.at = well, time.Now()
 	if err != nil || hole == nil {
 		return err
 	}

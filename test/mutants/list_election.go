@@ -69,7 +69,7 @@ var electionMutants = []Mutant{
 		Find:    "err = errors.Join(err, durable.SyncDir(s.o.FS, s.o.Dir))",
 		Replace: "_ = durable.SyncDir", Layers: layers(failoverTests.only("FileStore"))},
 	{Name: "token-vote-unsynced", Rule: "R3", Critical: true, File: "failover/raftstore/journal.go",
-		Find:    "if err := f.Sync(); err != nil {",
+		Find:    "if err := f.SyncData(); err != nil {",
 		Replace: "if err := error(nil); err != nil {", Layers: layers(raftTests)},
 	{Name: "token-journal-cut-silently", Rule: "D11", Critical: true, File: "failover/raftstore/journal.go",
 		Find:    "case a.damage != nil && b.damage != nil:",
