@@ -340,6 +340,42 @@ func TestScrub(t *testing.T) {
 	}
 }
 
+// TestScrubTail: what was well at the last look is not read again, everything newer is.
+func TestScrubTail(t *testing.T) {
+	o := testOptions(vfs.NewMem())
+	o.SegmentBytes, o.MemoryBytes = 8<<20, 1
+	l, _ := testOpen(t, o)
+	appendChain(t, l, 20, indexEvery/4)
+	path := l.Segments()[0].Path
+	look := func(bytes int64, since LSN) (LSN, bool) {
+		t.Helper()
+		well, hole, err := l.ScrubTail(testContext(t), bytes, since)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return well, hole != nil
+	}
+	middle, bad := look(1<<30, 0)
+	if bad || middle != l.End().LSN {
+		t.Fatalf("well up to %d of %d, damage %t", middle, l.End().LSN, bad)
+	}
+	newer := appendChain(t, l, 20, indexEvery/4)
+	flip(t, o.FS, path, segmentHeader+1000) // long before
+	if well, bad := look(1<<30, 0); !bad || well != 0 {
+		t.Fatalf("damage at the start of a whole look: well up to %d, %t", well, bad)
+	}
+	if well, bad := look(indexEvery, 0); bad || well != l.End().LSN {
+		t.Fatalf("the tail alone: well up to %d of %d, damage %t", well, l.End().LSN, bad)
+	}
+	if well, bad := look(1<<30, middle); bad || well != l.End().LSN {
+		t.Fatalf("behind the last look: well up to %d of %d, damage %t", well, l.End().LSN, bad)
+	}
+	flip(t, o.FS, path, l.Segments()[0].Bytes-newer[0].Size()*20+1000) // right behind the last look
+	if well, bad := look(1<<30, middle); !bad || well != 0 {
+		t.Fatalf("damage behind the last look: well up to %d, %t", well, bad)
+	}
+}
+
 // inPlace damages bytes of an open log in place: the file stays the same one.
 func inPlace(t *testing.T, fs vfs.FS, segments []SegmentInfo, rng *rand.Rand) string {
 	s := segments[rng.IntN(len(segments))]
